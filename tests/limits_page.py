@@ -74,9 +74,9 @@ def list_disk_space() -> list[DiskSpace]:
         ),
         DiskSpace("Due dates and reminders that have fired", reminders.FIRINGS, _FIRING_BYTES),
         DiskSpace("Lists, sessions, API keys and webhooks", others, _OTHER_BYTES),
-        DiskSpace("Tombstones of lists, of 31 days", count_requests(TOMBSTONE_LIFETIME), _TOMBSTONE_BYTES),
+        DiskSpace("Tombstones of lists, kept for 31 days", count_requests(TOMBSTONE_LIFETIME), _TOMBSTONE_BYTES),
         DiskSpace(
-            "Sweeps of deleted lists, and tombstones of API keys and webhooks, of 25 hours",
+            "Records of deleted lists, and tombstones of API keys and webhooks, kept for 25 hours",
             count_requests(_SWEEP_LIFETIME),
             _TOMBSTONE_BYTES,
         ),

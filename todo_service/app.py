@@ -68,8 +68,7 @@ def create_app(
             one, because a process whose call times out counts on its own for a while.
 
     Returns:
-        The application. Its `state` holds the store, the cursors, the budget of stored responses, the requests in
-        flight, and the event hub.
+        The application. Its `state` holds the values of `Services.state`.
     """
     services = Services(settings, store, tracing, password_cost, shared_state, counter_timeout)
 

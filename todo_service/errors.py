@@ -142,8 +142,8 @@ class Conflict(ServiceError):
 
 
 class Disabled(ServiceError):
-    """The operation requires that something is enabled which is not."""
+    """The operation requires something that is not enabled, such as a webhook."""
 
 
 class Busy(ServiceError):
-    """The queue for operations of a kind is full. The same call may succeed later."""
+    """Too many operations of a kind wait, or other writers keep changing the document. A retry may succeed."""

@@ -69,8 +69,8 @@ def parse_date(text: str) -> date:
 def end_of_day(day: date, zone: tzinfo) -> datetime:
     """Return the last millisecond of a day in a time zone, in UTC, or `LATEST` if that is earlier.
 
-    If the clock goes back across midnight, the second one counts. A day that the time zone skips ends when it is
-    skipped.
+    If the clock goes back across midnight, the day ends at the second midnight. A day that the time zone skips ends at
+    the moment of the skip.
     """
     return min(datetime.combine(day, _LAST_MILLISECOND, zone).astimezone(UTC), LATEST)
 
@@ -96,7 +96,7 @@ def check_time_zone(name: str) -> None:
     """Check that a name is in `list_time_zones`.
 
     Raises:
-        ValueError: It is not. The message is for the client.
+        ValueError: The name is not in the list. The message is for the client.
     """
     if name not in list_time_zones():
         raise ValueError("Expected a name of the IANA time zone database, such as Europe/Berlin")

@@ -241,7 +241,8 @@ VARIABLES: Final = (
         "development",
         _choice_parser("development", "production"),
         "`development` or `production`",
-        "The kind of deployment. The container image sets `production`.",
+        "In production, `/metrics` requires `METRICS_TOKEN`, MongoDB requires `SECRET_KEY`, and webhooks require "
+        "`https`. The container image sets `production`.",
     ),
     Variable(
         "SECRET_KEY",
@@ -337,7 +338,7 @@ VARIABLES: Final = (
         str(2**20),
         _integer_parser(1024, REQUEST_BYTES),
         f"1024 to {REQUEST_BYTES}",
-        "The maximum size of a request body, in bytes.",
+        "The maximum size of a request body, in bytes. Imports may be larger.",
     ),
     Variable(
         "MAX_TODOS",

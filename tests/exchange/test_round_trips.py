@@ -152,7 +152,7 @@ async def test_the_docs_list_what_an_import_loses(ada: Person, bob: Person, file
         assert changed == list_lost_fields(lost, kind)
     names = Counter(each["name"] for each in after["lists"])
     assert ("lists without todos" in lost) is ("Empty" not in names)
-    assert ("the separation of lists with the same name" in lost) is (names["Twice"] == 1)
+    assert ("which of several lists with one name a todo was in" in lost) is (names["Twice"] == 1)
     moved = next(each for each in after["todos"] if each["uid"] == daily["uid"])
     assert moved["last_completed_at"] is not None
     assert (await bob.get(f"/v1/todos/{moved['id']}/completions")).json()["items"] == []

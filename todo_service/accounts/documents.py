@@ -24,8 +24,8 @@ class User(Model):
 
     `applied_change_ids` are the last changes of the password that may be repeated (see `applied_changes`).
 
-    `time_zone_used` says whether a todo may depend on the time zone. When that changes, a job visits the todos at
-    `next_visit_at`, if that is not None (see `accounts.time_zones`).
+    `time_zone_used` says whether a todo may depend on `time_zone`. After a change of `time_zone`, a job visits the
+    todos at `next_visit_at`; None if no visit is scheduled (see `accounts.time_zones`).
     """
 
     username: str

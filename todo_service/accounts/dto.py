@@ -58,8 +58,9 @@ Password = Annotated[
     str,
     Meta(
         description=(
-            "12 to 128 characters, not containing the username. Compared as an OpaqueString (RFC 8265): in NFC, and "
-            "without characters that this profile disallows, such as control characters."
+            "12 to 128 characters, not containing the username. Prepared as an OpaqueString (RFC 8265): "
+            "normalized to NFC, and rejected if it has a character that the profile disallows, such as a control "
+            "character."
         ),
         examples=["correct horse battery"],
         max_length=GIVEN_PASSWORD_LENGTH,
@@ -209,7 +210,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
     id: Id
     name: KeyName
-    prefix: Annotated[str, Meta(description="The first characters of the secret.", examples=["todo_K3b9"])]
+    prefix: Annotated[str, Meta(description="The first characters of the secret.", examples=["todo_K3b9w2Xc"])]
     scope: Scope
     created_at: Time
     expires_at: Annotated[Time | None, Meta(description="When the key expires; null for never.", examples=[None])]

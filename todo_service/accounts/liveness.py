@@ -1,4 +1,4 @@
-"""Which sessions and API keys have ended, and which accounts are disabled, as the store says.
+"""Checks in the store which sessions and API keys have ended, and which accounts are disabled.
 
 Requests check their session in a cache that may be a few seconds old, because any process can end a session. Event
 streams and webhooks outlive a request, so they check the store. One check covers all event streams of a process.
@@ -19,7 +19,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 
 _BATCH: Final = 100
-"""The number of ids in a call: as many as an index serves (`store.base`)."""
+"""The maximum number of ids in a call, because an index serves at most 100 key ranges (`store.base`)."""
 
 
 class AccountState(msgspec.Struct, frozen=True):
@@ -52,11 +52,11 @@ StateT = TypeVar("StateT", AccountState, _SessionState, _KeyState)
 async def find_ended(store: DocumentStore, callers: Collection[Caller]) -> set[ObjectId]:
     """Return the ids of the sessions and API keys of some callers that have ended.
 
-    The number of calls to the store grows with the number of different sessions, by one for a hundred.
+    Makes one call to the store for each hundred accounts, for each hundred sessions and for each hundred API keys.
 
     Args:
         store: The store.
-        callers: The callers. When their tokens expire makes no difference.
+        callers: The callers. The expiry of their tokens is ignored.
     """
     moment = now()
     accounts = await _read(store, User, {each.user_id for each in callers}, AccountState)

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 class AuthenticationMiddleware:
     """Authenticates requests and applies the rate limits of their route.
 
-    A request with a known token counts against its account, before the store is called to check the token. All others
-    count against their address. A token that turns out to be invalid also counts against the address, instead of the
-    account. An API key that is not cached counts against the address before the store is called.
+    A request whose token is recognized without the store counts against the token's account. If its session or API key
+    turns out to have ended, that count is refunded, and the request counts against its address instead. All other
+    requests count against their address. For an API key that is not cached, this count precedes the call to the store,
+    and is refunded if the key is valid.
 
     Args:
         app: The next ASGI application.

@@ -49,7 +49,7 @@ def prepare_password(password: str) -> str:
     """Return a password as an OpaqueString (RFC 8265, section 4.2).
 
     Args:
-        password: The password. Takes less than 5 ms, whatever it contains.
+        password: The password. Preparing it takes less than 5 ms, whatever it contains.
 
     Raises:
         ValueError: The profile disallows a character, such as a control character, a zero width joiner or a character

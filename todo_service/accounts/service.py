@@ -45,7 +45,7 @@ _MISMATCH: Final = "the current password is wrong"
 
 
 class Accounts:
-    """Updates and deletes accounts.
+    """Signs users in, and reads, updates and deletes accounts.
 
     Args:
         store: The document store.
@@ -241,9 +241,9 @@ class Accounts:
 
         Sessions and API keys go first, so that nobody can write for the account any more. The account itself goes last,
         so that its owner can sign in and retry an interrupted call. Another replica may still accept the cached
-        sessions for a few seconds, and let them write documents without an owner. The deletion is therefore recorded
-        before anything else, and `finish_deletions` sweeps again after that time. It also finishes calls that were
-        interrupted and not retried.
+        sessions for a few seconds, and write documents for an account that no longer exists. The deletion is therefore
+        recorded before anything else, and `finish_deletions` deletes everything again after `CLOSING_PERIOD`. It
+        also finishes calls that were interrupted and not retried.
         """
         with contextlib.suppress(DuplicateDocument):
             moment = now()

@@ -306,7 +306,7 @@ class Sessions:
         """Evict the sessions of an account from the cache, so that the next requests call the store.
 
         Returns:
-            The ids of the sessions.
+            The ids of the evicted sessions. The account may have others that this process has not seen.
         """
         # once an access token has expired, only `_alive` still has its session
         known = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}

@@ -1,4 +1,4 @@
-"""Event tickets: an `EventSource` of a browser sends no header, so it opens a stream with a ticket in the URL.
+"""Event tickets: a browser's `EventSource` cannot send an `Authorization` header, so the URL contains a ticket.
 
 A ticket is sealed and not stored. Using it stores its id, which makes a second use fail on every replica.
 """

@@ -140,7 +140,9 @@ class ZoneVisits:
 
         due = User.next_visit_at <= moment  # type: ignore[operator]  # an expression
         pages = iterate_sorted(self._store, User, due, by="next_visit_at")
-        await process_each(pages, visit, "failed to follow the time zone of an account", "account")
+        await process_each(
+            pages, visit, "failed to recompute the todos of an account after a change of its time zone", "account"
+        )
         self._unfinished = unfinished
         return bool(unfinished)
 

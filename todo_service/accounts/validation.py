@@ -24,7 +24,7 @@ SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class ValidRegistration(NamedTuple):
-    """The values of a registration, as they are stored; of the password, the hash is stored."""
+    """The normalized values of a registration. The password is prepared, but not yet hashed."""
 
     username: str
     email: str

@@ -52,11 +52,11 @@ ACCOUNT_FACTOR: Final = section.declare(
     "Wrong passwords for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
-    response="The next bound applies.",
+    response="The limit in the next row applies.",
 )
 ATTACKED_ATTEMPTS: Final = section.declare(
     2,
-    "Wrong passwords from one address for an account that is under attack, in 15 periods of `RATE_LIMIT_AUTH`",
+    "Wrong passwords from one network (IPv6: a /48) for an account under attack, in 15 periods of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
@@ -102,9 +102,9 @@ ACCOUNT_CHANGES_WAITING: Final = section.declare(
 )
 ZONE_SHARE: Final = section.declare(
     500,
-    "Todos of an account that follow its time zone in a row while todos of other accounts wait, in each process",
+    "Todos of an account recomputed in a row after a change of its time zone while others wait, in each process",
     enforced_in="accounts.time_zones",
-    response="The others follow after the todos of other accounts.",
+    response="The rest is recomputed after the todos of other accounts.",
 )
 PASSWORDS_OF_ADDRESS: Final = section.declare(
     8,
@@ -114,7 +114,7 @@ PASSWORDS_OF_ADDRESS: Final = section.declare(
 )
 PASSWORD_WAIT_SECONDS: Final = section.declare(
     0.5,
-    "Time that a further such request waits; short, because the limit on concurrent requests may also delay it",
+    "Time that such a request waits for its turn; short, because it may already have waited as a concurrent request",
     unit="s",
     enforced_in="services",
     response="429 with `Retry-After`",

@@ -71,7 +71,8 @@ PIPELINED_BYTES: Final = section.declare(
 )
 REJECTION_PAUSE_SECONDS: Final = section.declare(
     0.25,
-    "Pause in reading a connection after five consecutive responses with status 429; after fewer, a fifth of it each",
+    "Pause before the next request is read, after five or more consecutive responses with status 429; a fifth of it "
+    "for each if there are fewer",
     unit="s",
     enforced_in="server.flow",
     response="The next request waits.",

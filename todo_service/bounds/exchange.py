@@ -106,7 +106,7 @@ IMPORT_ZONES: Final = section.declare(
 )
 IMPORT_CALENDARS: Final = section.declare(
     1000,
-    "VCALENDAR components of an import with another name or time zone than the one before",
+    "VCALENDAR components of an import whose name or time zone differs from that of the previous one",
     enforced_in="exchange.formats.calendar_header",
     response="Further ones have the name and the time zone of the last.",
 )

@@ -77,7 +77,7 @@ RESPONSE_SECONDS: Final = section.declare(
 )
 CANONICAL_JSON_BYTES: Final = section.declare(
     1024 * 1024,
-    "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
+    "Size of a JSON body that is compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
     enforced_in="idempotency.fingerprints",
     response="A repeat with different bytes counts as another request: 422.",
     unit="bytes",
@@ -218,7 +218,7 @@ READINESS_SECONDS: Final = section.declare(
 )
 REFUSALS_LOGGED: Final = section.declare(
     10,
-    "Log lines in 10 s about requests of one address that are rejected or not rate limited",
+    "Log lines in 10 s about requests of one address that get a 429, match no route, or are health checks",
     enforced_in="observability.log_limit",
     response="One line states how many were omitted.",
 )

@@ -56,7 +56,7 @@ SCAN_QUEUE: Final = section.declare(
 )
 SCANS_PER_ACCOUNT: Final = section.declare(
     16,
-    "Running (one at a time) and waiting reads in threads of an account, for each process",
+    "Reads of an account in threads, running (one at a time) or waiting, for each process",
     enforced_in="store.scans",
     response="503 with `Retry-After`",
 )

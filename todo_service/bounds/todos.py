@@ -131,8 +131,8 @@ DOCUMENT_WAITERS: Final = section.declare(
 )
 LEASE_WAIT_SECONDS: Final = section.declare(
     12.0,
-    "Time that a move waits for the moves of other processes in the same account, and a write near a quota for their "
-    "writes near it",
+    "Time that a move waits for moves by other processes in the same account, or that a write near a quota waits for "
+    "such writes by other processes",
     unit="s",
     enforced_in="todos.account_lease",
     response="503 with `Retry-After`",

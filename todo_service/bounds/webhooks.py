@@ -83,7 +83,7 @@ CONCURRENT_QUICK_ATTEMPTS: Final = section.declare(
 )
 CONCURRENT_FIRST_ATTEMPTS: Final = section.declare(
     16,
-    "Concurrent first attempts of webhooks since the process began to serve them, in each process",
+    "Concurrent attempts of webhooks that have made none since the process began to serve them, in each process",
     enforced_in="webhooks.sender",
     response="The attempt waits for its turn.",
 )

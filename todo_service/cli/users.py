@@ -253,5 +253,5 @@ def _to_dict(struct: AdministeredUser | Session) -> dict[str, Any]:
 
 
 def _escape(text: str) -> str:
-    """Return text from a client without characters that control a terminal."""
+    """Return text from a client with unprintable characters escaped, so that it cannot control the terminal."""
     return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

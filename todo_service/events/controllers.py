@@ -61,7 +61,7 @@ class EventTicket(msgspec.Struct, frozen=True):
     ticket: Annotated[
         str,
         Meta(
-            description="The ticket: `ticket` of one call of `GET /v1/events`.",
+            description="The ticket. Send it as the `ticket` parameter of one call of `GET /v1/events`.",
             examples=["piA-MGSKhfoEMtIREObtpZTEDGsJ5o95IfOHz6R-BMQMawnmi3kh84fPpH4AxAxrCeaLeSHzh8-kfgHLQdrCebLo-1g"],
         ),
     ]

@@ -84,7 +84,7 @@ class EventHub:
     Args:
         store: The store.
         interval: The time between two polls for changes, in seconds.
-        find_ended: Returns the ids of the sessions and API keys of some callers that have ended, from the store.
+        find_ended: Reads from the store which sessions and API keys of some callers have ended. Returns their ids.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class EventHub:
 
     @asynccontextmanager
     async def subscribe(self, caller: Caller) -> AsyncIterator[Subscription]:
-        """Wake a stream until the block ends, and end it with the token, the session or the API key of its caller.
+        """Subscribe a stream for the duration of a block. It ends when its caller's token, session or API key ends.
 
         Raises:
             TooManyRequests: The account has `STREAMS` streams already.

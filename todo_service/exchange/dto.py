@@ -43,8 +43,8 @@ class ImportQuery(msgspec.Struct, frozen=True):
         Meta(
             description=(
                 "What happens if the account already has a todo with the uid of a record. `skip` leaves the todo "
-                "unchanged. `update` replaces its fields, except those that the file has no place for, such as a CSV "
-                "file without their column; if the record names no list, the todo stays in its list. "
+                "unchanged. `update` replaces its fields, except those that the file cannot represent, such as fields "
+                "without a column in a CSV file; if the record names no list, the todo stays in its list. "
                 "`copy` creates a second todo with a new uid."
             ),
         ),
@@ -62,8 +62,8 @@ class Archive(msgspec.Struct, frozen=True):
 class TodoListImport(TodoListCreate, forbid_unknown_fields=True, kw_only=True):
     """A list of imported todos.
 
-    It is the account's list with its uid, or else the account's only list with its name, or else a new list. Without a
-    uid, its id is the uid.
+    If the account has a list with the same uid, that list is used; otherwise its only list with the same name;
+    otherwise a new list is created. Without a `uid`, the `id` is used as the uid.
     """
 
     id: Id

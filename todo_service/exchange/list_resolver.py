@@ -49,9 +49,9 @@ class _Planned:
 class ListResolver:
     """Finds the lists that records name, and creates those that do not exist.
 
-    A list of a file is the account's list with its uid, or else the account's only list with its name, or else a new
-    list. If the file gives it no uid, one is derived from its name. A later import of the file therefore finds the list
-    again, even after it was renamed.
+    A list in the file matches the account's list with the same uid, or else its only list with the same name. Otherwise
+    the list is new. If the file gives it no uid, one is derived from its name. A later import of the file therefore
+    finds the list again, even after it was renamed.
 
     A new list is only planned until a todo is written into it (`create`). So an import that changes no todo creates no
     list, other than lists without todos (`create_empty`).
@@ -60,8 +60,8 @@ class ListResolver:
     from its number. A retry of the import therefore finds the list, even while the first attempt is still running.
 
     Args:
-        lists: The account's lists.
-        known: All lists of the account.
+        lists: Reads and creates the account's lists.
+        known: All lists that the account has when the import starts.
         make_id: Returns the ids of new lists.
         dry_run: Whether to write nothing.
 

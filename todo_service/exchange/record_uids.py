@@ -31,7 +31,7 @@ class RecordUids:
         try:
             return _set_uid(draft, validate_uid(given))
         except ValueError:
-            warning = "Uid is not valid: the todo has one that is derived from it"
+            warning = "Uid is not valid: the todo has a uid derived from it"
             return _set_uid(draft, hash_uid(given))._replace(warnings=(*draft.warnings, warning))
 
     def _derive(self, draft: Draft) -> str:

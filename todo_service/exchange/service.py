@@ -158,7 +158,7 @@ class Transfer:
             read_body: Reads the body. It is not called if the account has too many imports in progress.
             make_id: Returns the ids of the documents that the import creates.
             check_caller: Called before each batch. If it raises, the import ends there.
-            mode: How it writes.
+            mode: What to do with existing todos, and whether to write at all.
 
         Raises:
             Malformed, Invalid: The body as a whole is not in this format. Nothing was imported.
@@ -215,7 +215,8 @@ class Transfer:
 def _write_page(writer: Writer, page: Sequence[dto.Todo], lists: set[str], budget: Budget) -> bytes:
     """Write todos, checking the budget before each.
 
-    A todo that was moved to a list which the export has not written goes to the inbox. An import would reject it.
+    A todo that was moved to a list that the export has not written is exported in the inbox, because an import would
+        reject a reference to an unknown list.
     """
 
     def prepare() -> Iterator[dto.Todo]:
@@ -239,7 +240,7 @@ def _prepare_records(records: Iterator[Draft | RejectedRecord | FileLists]) -> I
     uids, numbers = RecordUids(), count()
     for record in records:
         if isinstance(record, FileLists):
-            yield 0, fit_lists(record)  # no todo
+            yield 0, fit_lists(record)  # numbers count todos only
         else:
             yield next(numbers), fit_texts(uids.identify(record)) if isinstance(record, Draft) else record
 

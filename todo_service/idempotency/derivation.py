@@ -51,7 +51,7 @@ def get_first_attempt(request: ApiRequest) -> datetime | None:
 
 
 def create_unknown_key_problem() -> ProblemError:
-    """Return the error if the first attempt of a request used a secret key that this process does not have."""
+    """Return the error for a request whose first attempt used a secret key that this process does not have."""
     return ProblemError(
         "unavailable",
         "the first attempt of this request used a secret key that this server does not have",

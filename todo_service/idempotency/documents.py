@@ -11,7 +11,8 @@ from todo_service.api_types import redacted_repr
 
 
 class IdempotentRequest(Model):
-    """A request with an `Idempotency-Key`. Its id is derived from the account and the key.
+    """A request with an `Idempotency-Key`. Its id is derived from the account and the key; without an account, see
+    `middleware`.
 
     Attributes:
         owner: The account that sent the request; None for an anonymous request.
@@ -20,9 +21,9 @@ class IdempotentRequest(Model):
         secret_key_id: The id of the secret key from which the secrets of the request are derived.
         holder: The attempt that holds the lease; None while the lease is free.
         renewed_at: When the lease was taken or last renewed.
-        status: The status of the response; None until there is one.
+        status: The status of the response; None until an attempt has succeeded.
         headers: The stored headers of the response.
-        body: The compressed body of the response; empty if it was too large to store.
+        body: The compressed body of the response; empty if it is not stored.
         expires_at: When the record expires.
     """
 

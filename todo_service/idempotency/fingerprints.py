@@ -26,7 +26,7 @@ async def digest_request(scope: Scope, body: bytes) -> bytes:
     """
     headers = scope["headers"]
     if_match, content_type = (b",".join(value for name, value in headers if name == each) for each in _COMPARED)
-    # its parameters cannot change the meaning of a body
+    # the parameters of a media type do not change the meaning of a body here
     media_type = content_type.partition(b";")[0].strip().lower()
     digest = hashlib.sha256()
     for part in (scope["path"].encode(), scope["query_string"], media_type, if_match):

@@ -24,8 +24,8 @@ class _Window(NamedTuple):
 class ResponseBudget:
     """Limits the bytes of records and responses stored for each account, counted in this process.
 
-    They are stored for a day, and a small request can have a large response. A record counts from its insertion, so
-    that requests which fail, break off or have no stored response count as well.
+    A limit on the size of requests would not bound this space, because a small request can have a large response. A
+    record counts from its insertion, so that interrupted requests, and those without a stored response, count as well.
 
     Args:
         limit: The budget of an account, in bytes.

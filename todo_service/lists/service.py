@@ -264,10 +264,10 @@ class Lists:
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them.
 
-        The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
-        30 days. If the request is interrupted, a sweep completes the deletion after a minute. A repeat of the request
-        also completes it, unless it requires the old version: closing a list gives it a new one. Of two requests that
-        treat the todos differently, only the one that closes the list is executed.
+        The list is first closed to new todos, then emptied, then replaced with a tombstone for the delta sync of the
+        next 30 days. If the request is interrupted, a sweep completes the deletion after a minute. A repeat of the
+        request also completes it, unless it requires the old version: closing a list gives it a new one. Of two
+        requests that treat the todos differently, only the one that closes the list is executed.
 
         Args:
             list_id: The id of the list.

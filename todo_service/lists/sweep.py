@@ -1,4 +1,4 @@
-"""Sweeps of deleted lists: they move todos that were written too late to the inbox, and complete interrupted deletions.
+"""Sweeps of deleted lists: late todos are moved to the inbox, and interrupted deletions are completed.
 
 After writing a todo to a list, a request checks whether the list still exists. If it does not, the request moves the
 todo to the inbox. If the request is interrupted before this check, the todo refers to a list that does not exist. A

@@ -14,7 +14,7 @@ from todo_service.web.problems import ProblemError
 class ConcurrencyLimiter:
     """A bounded semaphore for each client, with a bounded queue served in order of arrival.
 
-    A streaming request holds its slot until the response has ended.
+    A streamed response holds its slot until it has ended. Routes with `LONG_LIVED` take no slot.
 
     Args:
         max_running: The number of requests of a client that run concurrently.

@@ -193,7 +193,7 @@ class _Lease:
         self.lock = asyncio.Lock()
 
     def spend(self, moment: float) -> RateLimitDecision | None:
-        """Return the decision on a request, or None if that takes a call to MongoDB."""
+        """Return the decision on a request, or None if that takes a call to the shared storage."""
         seconds = max(1, math.ceil(self.resets - moment))
         if self.left and moment < self.until:
             self.left -= 1

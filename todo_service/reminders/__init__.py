@@ -1,1 +1,1 @@
-"""Fires due dates and reminders: event streams and webhooks report each of them once."""
+"""Fires due dates and reminders, each of them once. Webhooks report both; event streams report reminders only."""

@@ -51,7 +51,7 @@ class DueTodo(msgspec.Struct, frozen=True):
 
 
 class DueTodos:
-    """The todos that are due since a moment.
+    """The todos that have become due since a moment.
 
     Args:
         store: The store.

@@ -218,7 +218,7 @@ class Reservation:
 
         Args:
             size: The number of additional bytes.
-            spare: The number of bytes of the budget that must remain free. The client's share is one of the rest.
+            spare: The number of bytes of the budget that must remain free. The client's share is a share of the rest.
 
         Returns:
             None if the bytes were reserved. Otherwise nothing has changed.

@@ -203,7 +203,7 @@ class DocumentStore(abc.ABC):
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """Open the store, and create the folders, collections and indexes that the models need.
 
-        Opening an existing store changes nothing, except that indexes are built and dropped (see "Releases").
+        Opening an existing store changes only what "Releases" describes.
 
         Args:
             *models: All models that will be used with this store.

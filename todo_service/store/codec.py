@@ -46,7 +46,7 @@ TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
-"""BSON with ids and times as text, for conversion into Structs."""
+"""BSON with ids, times and stamps as text, for conversion into Structs."""
 _ENCODED: Final = (datetime, ObjectId, Timestamp)
 """Types whose subclasses have the same encoding."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})

@@ -29,7 +29,7 @@ class Defaults(NamedTuple):
     Attributes:
         keys: The keys that have a default.
         values: Their values, as BSON.
-        sources: The keys whose default is the value of another key, with that key.
+        sources: Maps each key whose default is the value of another key to that other key.
         texts: The keys of `sources` that hold text. Their source is the id, which is converted to text.
         embedded: The embedded models that have defaults.
     """

@@ -1,6 +1,6 @@
 """The errors that every document store raises.
 
-No message contains text of a driver, so that a message can be logged and shown.
+No message contains stored data or a password, so that a message can be logged and shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class StoreUnusable(StoreError):
 
 
 class DuplicateDocument(StoreError):
-    """A write violates a unique index. Nothing was written.
+    """A write violates a unique index. The document was not written.
 
     Attributes:
         model: The class name of the model.

@@ -68,7 +68,7 @@ class TodoChange(dto.Todo, frozen=True):
 
 
 class ListChange(ListStruct, frozen=True):
-    """A list or a tombstone in the change feed. It has the same additional attributes as `TodoChange`."""
+    """A list or a tombstone in the change feed. `owner` and `changed` are those of `TodoChange`."""
 
     owner: str | None
     changed: str
@@ -150,11 +150,11 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
 
     @classmethod
     def at(cls, position: ChangePosition, generation: str, moment: datetime) -> Self:
-        """Return the token of a client that has everything up to a position, and needs nothing of it."""
+        """Return the token of a client that needs only the changes after a position."""
         return cls(moment.timestamp(), position, None, None, first=False, generation=generation)
 
     def start_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
-        """Return this token, which is between two rounds, within a new round that starts at `resolved`."""
+        """Return this token at the start of a new round, at whose end the client has everything up to `resolved`."""
         issued = moment.timestamp() if self.first else self.issued
         return msgspec.structs.replace(self, issued=issued, resolved=max(resolved, self.floor))
 
@@ -206,7 +206,7 @@ class Feed(Generic[EntryT]):
     """
 
     models: ClassVar[tuple[type[Any], ...]]
-    """The models. Each has an index from `account` to `changed`, and another one on `changed`."""
+    """The models. Each has an index that starts with `account` and `changed`, and one that starts with `changed`."""
 
     def __init__(self, store: DocumentStore, owner: ObjectId, structs: Sequence[type[EntryT]]) -> None:
         self._store = store
@@ -214,7 +214,7 @@ class Feed(Generic[EntryT]):
         self._structs = structs
 
     async def read_present(self, moment: datetime) -> SyncToken:
-        """Return a token after which come only later changes, and those of the last seconds on MongoDB."""
+        """Return a token for the present. On MongoDB, changes of the last few seconds may follow it too."""
         resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
         return SyncToken.at(resolved, self._store.state.generation, moment)
 
@@ -222,7 +222,7 @@ class Feed(Generic[EntryT]):
         """Return a page, which ends early when its documents reach about `PAGE_BYTES`.
 
         Args:
-            token: Where the page starts. It neither expires nor leaves the store.
+            token: Where the page starts. Its age and its generation are not checked.
             limit: The maximum number of documents.
             moment: The current time.
         """

@@ -112,7 +112,7 @@ class DueCounts(msgspec.Struct):
             self.hours[hour] = self.hours.get(hour, 0) + number
 
     def count_between(self, hour: int, end: int) -> int:
-        """Return how many todos are due from an hour to before another. Neither may be earlier than `first`."""
+        """Return how many todos are due from `hour` up to, but not including, `end`. Neither may precede `first`."""
         return sum(self.hours.get(each, 0) for each in range(hour, end))
 
     def count_before(self, hour: int) -> int:
@@ -124,7 +124,7 @@ class DueCounts(msgspec.Struct):
         return self.first + _NEAR_HOURS <= to_hour(moment) < self.end - _NEAR_HOURS
 
     def compact(self, moment: datetime, max_hours: int = MAX_HOURS) -> None:
-        """Merge the hours long past at a time, and drop the last ones if there are too many."""
+        """Merge the hours that are long past as of `moment`, and drop the last ones if there are too many."""
         first = max(self.first, to_hour(moment) - _PAST_HOURS)
         self.passed += sum(number for hour, number in self.hours.items() if hour < first)
         self.first = first

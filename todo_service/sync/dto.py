@@ -20,7 +20,9 @@ class Changes(msgspec.Struct, frozen=True):
     deleted: Annotated[list[Id], Meta(description="The ids of the deleted todos.")]
     lists_changed: Annotated[list[TodoList], Meta(description="The changed lists, in their current state.")]
     lists_deleted: Annotated[list[Id], Meta(description="The ids of the deleted lists.")]
-    next: Annotated[str, Meta(description="The sync token: `since` of the next call.", examples=["3q2-7wAAAAE"])]
+    next: Annotated[
+        str, Meta(description="The sync token. Send it as `since` in the next call.", examples=["3q2-7wAAAAE"])
+    ]
     has_more: Annotated[bool, Meta(description="Whether more changes are already available.", examples=[False])]
 
 

@@ -38,7 +38,7 @@ from todo_service.timestamps import now
 from todo_service.todos.documents import AccountLease
 
 LONGEST_PAUSE_SECONDS: Final = 0.02
-"""How long a process waits at most before it looks again whether a lease has been released."""
+"""How long a process waits at most before it checks again whether a lease has been released."""
 RELIANCE_SECONDS: Final = 0.05
 """How long a process may rely on a result of `find_last_holder`. With a retention, `hold_account` waits for as long
 before its block begins, so that no process still relies on an earlier result."""
@@ -103,7 +103,7 @@ async def hold_account(
     takeover_seconds: float = LEASE_SECONDS,
     retention: timedelta | None = None,
 ) -> AsyncIterator[ObjectId]:
-    """Hold a lease on an account for the duration of a block, which gets an id as the holder of the lease.
+    """Hold a lease on an account for the duration of a block. Yield an id that identifies the block as its holder.
 
     Args:
         store: The store.

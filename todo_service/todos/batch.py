@@ -44,7 +44,7 @@ def decode_operation(raw: msgspec.Raw) -> BatchOperation:
     for name in (*_REQUIRED, "if_match", "completed_at", *_MOVE):
         given = getattr(operation, name) is not UNSET
         if given and name not in allowed:
-            raise Invalid([ValidationIssue(f"/{name}", f"Expected no such field for `{operation.op}`")])
+            raise Invalid([ValidationIssue(f"/{name}", f"this field is not allowed for `{operation.op}`")])
         if not given and name in allowed and name in _REQUIRED:
             raise Invalid([ValidationIssue(f"/{name}", "this field is required")])
     return operation

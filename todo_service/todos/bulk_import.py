@@ -1,7 +1,7 @@
 """Imports of todos, in batches.
 
 A record becomes a new todo, unless the account already has a todo with its uid. What happens then depends on the mode
-of the import. An interrupted import can therefore be repeated without creating anything twice.
+of the import. Except in the mode `copy`, an interrupted import can be repeated without creating anything twice.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ImportMode(NamedTuple):
 
     Attributes:
         existing: What happens if the account already has a todo with the uid of a record: `skip` leaves the todo
-            unchanged, `update` replaces its fields except those that the file has no place for, and `copy` creates a
+            unchanged, `update` replaces its fields except those that the file cannot represent, and `copy` creates a
             second todo with a new uid.
         dry_run: Whether to write nothing.
     """
@@ -271,7 +271,7 @@ class BulkImport:
         except Invalid as error:
             return error
         except NotFound:
-            return Invalid([ValidationIssue("", "The todo with this uid has been deleted meanwhile")])
+            return Invalid([ValidationIssue("", "The todo with this uid was deleted in the meantime")])
         except (QuotaExceeded, Gone) as error:
             return Invalid([ValidationIssue("", str(error))])
         if list_id is not None and self._dry_run is None:

@@ -22,7 +22,7 @@ _UNSPACED: Final = r"[[[:Han:][:Hira:][:Kana:][:Bopo:][:Line_Break=SA:]\u30FC\u3
 
 
 def _list_ranges(pattern: str) -> str:
-    """Return the ranges of a set of ICU as the contents of a set in a regular expression."""
+    """Return an ICU set as the contents of a character class of a regular expression."""
     found = icu.UnicodeSet(pattern)
     ranges = ((found.getRangeStart(each), found.getRangeEnd(each)) for each in range(found.getRangeCount()))
     return "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in ranges)

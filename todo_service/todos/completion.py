@@ -1,7 +1,7 @@
-"""Completing todos, and taking completions back.
+"""Completing todos, and undoing completions.
 
 A recurring todo moves to its next occurrence when it is completed. The document keeps its last completions, and for the
-last one the state before it, so that it can be taken back. Both are encoded as JSON, because a todo in a page of a list
+last one the state before it, so that it can be undone. Both are encoded as JSON, because a todo in a page of a list
 is read with all its completions: each takes about 60 bytes.
 """
 
@@ -62,7 +62,7 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class _Undo(_State, frozen=True):
-    """How to take the last completion back.
+    """How to undo the last completion.
 
     Attributes:
         completed_steps: The ids of the steps that were completed.
@@ -152,7 +152,7 @@ def build_reopening(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
 
     Args:
         todo: The todo.
-        zone: Its time zone; None if it has no completion to take back.
+        zone: Its time zone; None if it has no completion to undo.
 
     Returns:
         The fields that change, as the document stores them.

@@ -229,8 +229,10 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Complete a todo. The body is optional.
 
-        A recurring todo moves to its first occurrence that is due later than the current one and not in the past. Its
-        steps become open. Missed occurrences are skipped. If none is left, the todo is completed.
+        A recurring todo moves to its next occurrence instead, and its steps are reopened. With `recurrence_from: due`,
+        that is the first occurrence due later than the current one and not in the past, so missed ones are skipped.
+        With `recurrence_from: completion`, it is the first one after the day of completion. If none is left, the todo
+        is completed.
         """
         completed_at = data.completed_at if data is not None else None
         todo = await todos.complete(todo_id, completed_at, parse_if_match(request), derive_idempotent_id(request))
@@ -248,10 +250,10 @@ class TodosController(Controller):
     async def reopen_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Reopen a completed todo, or take the last completion of a recurring todo back.
+        """Reopen a completed todo, or undo the last completion of a recurring todo.
 
-        Due date, start, rule and steps become what they were. Only the last completion can be taken back, and only
-        once. If there is nothing to take back, an open todo does not change.
+        Due date, start, rule and steps become what they were. Only the last completion can be undone, and only once. If
+        there is nothing to undo, an open todo does not change.
         """
         todo = await todos.reopen(todo_id, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})

@@ -119,7 +119,7 @@ class BulkCreation:
     def refusal(self) -> Invalid | None:
         """Why no further todo can be inserted, or None if there may be room.
 
-        A caller can refuse todos by it before it builds their documents.
+        It lets a caller reject todos before their documents are built.
         """
         is_full = time.monotonic() < self._full_until
         return to_rejection(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None

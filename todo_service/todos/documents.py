@@ -46,11 +46,11 @@ class Todo(Model):
         start_at, start_on, start_local: When it starts, likewise.
         time_zone: An IANA name; None if the todo follows the time zone of its account.
         completions: The last completions of a recurring todo, the newest last, encoded (see `todos.completion`).
-        uid, uid_key: What other programs know it by (see `todos.uids`). A tombstone has the uid of its id, so that
-            another todo may take its own.
-        undo: The state before the last completion, encoded; None if there is nothing to take back.
+        uid, uid_key: The id by which other programs know it, and its key in the index (see `todos.uids`). A tombstone
+            has the default uid, so that another todo may take its own.
+        undo: The state before the last completion, encoded; None if there is nothing to undo.
         completion_recorded_at: When the last completion was recorded, which may be later than `completed_at`; None if
-            it was taken back, or came with an import.
+            it was undone, or came with an import.
         completed_version: The version that began with that completion.
         next_fire: When its due date or a reminder fires next; None if nothing does (see `todos.firing_times`).
     """
@@ -66,7 +66,7 @@ class Todo(Model):
     priority_rank: int
     due_at: datetime | None
     due_on: str | None = None
-    # an earlier release knew moments only
+    # an earlier release supported only moments
     due_end: datetime | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "due_at"})
     due_local: str | None
     start_at: datetime | None = None

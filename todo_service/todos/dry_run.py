@@ -66,7 +66,7 @@ class DryRun:
         """Return what `BulkCreation.insert` would."""
         if self._left is None:
             limit = self._quotas.todos.limit
-            # deleted todos that are remembered count too
+            # tombstones count too
             self._left = limit - await self._store.count(Todo, Todo.account == self._owner, limit=limit)
         return [await reserve_or_reject(document, self._check_new) for document in documents]
 

@@ -126,8 +126,8 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
         CompletedAt | UnsetType | None,
         Meta(
             description=(
-                f"{COMPLETED_AT} A value requires `completed: true`. Null has no effect, and is rejected for a todo "
-                "that stays completed."
+                f"{COMPLETED_AT} A value requires `completed: true`. Null has no effect, and is rejected if the todo "
+                "is completed and the patch does not set `completed`."
             )
         ),
     ] = UNSET
@@ -185,7 +185,7 @@ class TodoMove(Move, forbid_unknown_fields=True):
 
     list_id: Annotated[
         ListId | UnsetType | None,
-        Meta(description="The list with that place, null for the inbox; by default the list of the todo."),
+        Meta(description="The list to move the todo to, null for the inbox; by default it stays in its list."),
     ] = UNSET
 
 
@@ -269,8 +269,8 @@ class Completion(msgspec.Struct, frozen=True):
     """A completion of a todo."""
 
     completed_at: Annotated[Time, Meta(description="When it was completed.")]
-    due_at: Annotated[Time, Meta(description="When it was due, if at a moment.")] | UnsetType = UNSET
-    due_on: Annotated[Date, Meta(description="The day on which it was due, if on a day.")] | UnsetType = UNSET
+    due_at: Annotated[Time, Meta(description="When it was due. Absent if it was due on a day.")] | UnsetType = UNSET
+    due_on: Annotated[Date, Meta(description="The day on which it was due. Absent if at a moment.")] | UnsetType = UNSET
 
 
 class Completions(msgspec.Struct, frozen=True):

@@ -144,8 +144,8 @@ Uid = Annotated[
     str,
     constrain_text(
         UID_LENGTH,
-        "What other programs know it by, such as the UID of iCalendar. It is unique among the todos of an account, and "
-        "among its lists. It never changes. By default it is the id.",
+        "The id by which other programs know it, such as an iCalendar UID. It is unique among the todos of an account, "
+        "and among its lists. It never changes. By default it is the id.",
         "20270131T090000Z-1@example.com",
     ),
 ]
@@ -188,8 +188,8 @@ RecurrenceExcept = Annotated[
     Meta(
         max_length=RECURRENCE_EXCEPTIONS,
         description=(
-            "Dates and moments at which the todo does not occur. A date excludes what falls on that day in its time "
-            "zone. With a start, both refer to the start."
+            "Dates and moments at which the todo does not occur. A date excludes the occurrences on that day in the "
+            "time zone of the todo. If the todo has a start, they are compared with the start instead of the due date."
         ),
         examples=[["2027-12-25"]],
     ),

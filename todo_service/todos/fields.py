@@ -50,7 +50,7 @@ def priority_rank(priority: str) -> int:
 
 
 def match_equal(field: Any, value: Any) -> list[Condition]:
-    """Return the condition that a field has a value."""
+    """Return the condition that a field equals a value."""
     return [field == value]
 
 

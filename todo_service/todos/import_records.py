@@ -35,7 +35,7 @@ class ImportRecord:
     Attributes:
         todo: The todo. Fields that break a rule are left out unless the record is strict.
         strict: Whether a field that breaks a rule makes the record invalid.
-        missing: The fields that the file has no place for, and those that were left out as a whole. An update leaves
+        missing: The fields that the file cannot represent, and those that were left out as a whole. An update leaves
             them as they are.
         left_out: Why fields were left out.
         replaced: The times that were in the future. See `replace_future_times`.
@@ -140,7 +140,7 @@ def drop_fields(
 
 
 def list_missing(present: Iterable[str]) -> frozenset[str]:
-    """Return the fields that a file has no place for.
+    """Return the fields that a file cannot represent.
 
     Args:
         present: The fields that it has a place for.

@@ -68,8 +68,9 @@ ImportedSteps = _limit_items("The checklist. Step ids are unique within a todo. 
 ImportedExceptions = Annotated[
     list[Annotated[str, Meta(max_length=TIMESTAMP_LENGTH, extra_json_schema={"format": "recurrence-exception"})]],
     _limit_items(
-        "Dates and moments at which the todo does not occur. A date excludes what falls on that day in its time zone. "
-        "With a start, both refer to the start. Those",
+        "Dates and moments at which the todo does not occur. A date excludes the occurrences on that day in the time "
+        "zone of the todo. If the todo has a start, they are compared with the start instead of the due date. "
+        "Exceptions",
         RECURRENCE_EXCEPTIONS,
         [["2027-12-25"]],
     ),

@@ -134,7 +134,7 @@ class ManualOrder:
             moved: The id of the document that moves. It may be outside the order.
 
         Raises:
-            Invalid: The order does not have the neighbor, or it is the document itself.
+            Invalid: The neighbor is not in the order, or is the document that moves.
             Busy: Other clients are changing the positions continuously.
         """
         async for _ in Attempts():
@@ -159,7 +159,7 @@ class ManualOrder:
         return _Gap(other, given) if descending else _Gap(given, other)
 
     async def _read(self, after: Placed | None, number: int, *, descending: bool) -> Sequence[Placed]:
-        """Return documents from one on, without it, or from an end of the order on."""
+        """Return up to `number` documents that follow `after` in a direction, or the first ones if it is None."""
         direction = desc if descending else asc
         key = (after.position, ObjectId(after.id)) if after is not None else None
         read = partial(

@@ -1,6 +1,6 @@
-"""Translates the filters and the sort order of a list into store queries.
+"""Translates the filters and the sort order of a request into store queries.
 
-A list is a sequence of key ranges, read one after the other until the page is full. One index serves each range from
+A query reads a sequence of key ranges, one after the other, until the page is full. One index serves each range from
 one seek, so that a page costs the same at any depth (keyset pagination). If a page begins within a run of equal
 values, the rest of the run is a range of its own. Todos without a due date are the last range in both directions.
 

@@ -197,7 +197,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         return 0
 
     def _grant_replacement(self, usage: UsageT, waiting: Iterable[RequestT]) -> None:
-        """Grant room to one of the writes that need the room which they free. Called only in a turn."""
+        """Grant room to one of the writes that fit only if the room they free is counted. Called only in a turn."""
 
     @abc.abstractmethod
     def _record(self, usage: UsageT, request: RequestT, number: int) -> None:

@@ -35,7 +35,7 @@ _CACHED_RULES: Final = 32
 
 
 class _YearKind(NamedTuple):
-    """What the days of a rule in a year, and in the weeks at both ends of it, depend on."""
+    """The properties of a year that determine the days of a rule in it and in the weeks at both ends of it."""
 
     weekday: int
     follows_leap_year: bool

@@ -95,7 +95,7 @@ class Rule:
                 raise ValueError("Expected parts such as FREQ=WEEKLY, separated by semicolons")
             known = _PARTS.get(name)
             if known is None:
-                raise ValueError(f"Expected no {name if _NAME.fullmatch(name) else 'unknown part'}")
+                raise ValueError(f"Expected no {name if _NAME.fullmatch(name) else 'unsupported part'}")
             if known.field in fields:
                 raise ValueError(f"Expected {name} at most once")
             try:

@@ -12,14 +12,17 @@ from todo_service.bounds.todos import REMINDER_MINUTES, REMINDERS
 from todo_service.timestamps import Timestamp
 
 MORNING: Final = timedelta(hours=9)
-"""The time of day from which the reminders of a todo that is due on a day count."""
+"""The time of day from which `minutes_before` counts back, for a todo that is due on a day."""
 ReminderAt = Meta(description="The moment of the reminder: RFC 3339, any UTC offset.")
 MinutesBefore = Annotated[
     int,
     Meta(
         ge=0,
         le=REMINDER_MINUTES,
-        description="How many minutes before its due date. The due date of a todo that is due on a day is 09:00.",
+        description=(
+            "How many minutes before the todo is due. For a todo that is due on a day, they count back from 09:00 on "
+            "that day."
+        ),
         examples=[30],
     ),
 ]

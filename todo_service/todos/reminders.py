@@ -62,7 +62,9 @@ def check_reminders(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
         issues = [ValidationIssue(f"/reminders/{index}/minutes_before", "Expected a due date") for index in before]
     elif before:
         cleared = next(name for name in ("due_at", "due_on") if name in changes)
-        issues = [ValidationIssue(f"/{cleared}", "Expected a due date for the reminders before it")]
+        issues = [
+            ValidationIssue(f"/{cleared}", "Expected a due date, because the todo has reminders with `minutes_before`")
+        ]
     else:
         return
     raise Invalid(issues)

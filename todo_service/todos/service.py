@@ -266,9 +266,9 @@ class Todos:
     async def reopen(
         self, todo_id: str, versions: Container[int] | None, change_id: ObjectId | None = None
     ) -> dto.Todo:
-        """Reopen a completed todo, or take the last completion of a recurring todo back.
+        """Reopen a completed todo, or undo the last completion of a recurring todo.
 
-        If there is nothing to take back, an open todo does not change. Arguments and errors are those of `update`.
+        If there is nothing to undo, an open todo does not change. Arguments and errors are those of `update`.
         """
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:

@@ -30,9 +30,9 @@ processes replace all tags unnoticed: four disjoint sets of that size still fit 
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _RETENTION: Final = timedelta(minutes=1)
-"""How long the document of the lease is kept: longer than the clocks of processes differ, plus `_KNOWN_SECONDS`."""
+"""How long the document of the lease is kept: more than `_KNOWN_SECONDS` plus the clock skew between processes."""
 _COUNT_SECONDS: Final = 1.0
-"""How long a write waits for an account to be counted that was far from the quota at the last count."""
+"""How long a write waits for the count of an account that was far from the quota at the previous one."""
 
 
 class TagQuota(QuotaQueue[TagUsage, TagRequest]):
@@ -112,7 +112,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             raise
 
     async def _take_without_count(self, account: ObjectId, usage: TagUsage, request: TagRequest, number: int) -> bool:
-        """Grant a write its tags without a count. Return whether no other process has been near the quota since."""
+        """Grant a write its tags without a count, if the last count can still be relied on. Return whether it did."""
         usage.spare -= number
         usage.writing += number
         request.known = usage.known

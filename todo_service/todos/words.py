@@ -1,8 +1,8 @@
 """The words by which a search finds a todo.
 
-A search compares words without case, accents, strokes and ligatures. It finds a word by its beginning. Text of scripts
-without spaces, such as Chinese, Japanese and Thai, has no words that are simple to tell apart. There each position is
-the start of a word: a piece of `UNSPACED_WORD_LENGTH` characters.
+A search compares words without case, accents, strokes and ligatures. It finds a word by its beginning. In scripts
+without spaces, such as Chinese, Japanese and Thai, word boundaries are hard to detect, so each character except a sign
+starts a word of `UNSPACED_WORD_LENGTH` characters.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class TodoWriter:
         change_id: ObjectId | None,
         from_list: ObjectId | None = None,
     ) -> None:
-        """Replace a todo by a tombstone. See `Todos.delete`.
+        """Replace a todo with a tombstone. See `Todos.delete`.
 
         Args:
             todo_id: The id of the todo.

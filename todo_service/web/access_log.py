@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from todo_service.observability.tracing import RequestSpan, Tracing
 
 _NO_RATE_LIMIT: Final = frozenset({"-", "/health/live", "/health/ready"})
-"""Routes without a rate limit, whose log lines are bounded by `LogLimit` instead."""
+"""Routes whose log lines `LogLimit` bounds, because no rate limit bounds all of their requests. `-` means no route."""
 
 
 class AccessLog:

@@ -56,7 +56,7 @@ class Cursors:
             return msgspec.msgpack.decode(self._keys.open_text(cursor, context), type=kind)
         except (ValueError, msgspec.DecodeError):
             raise create_parameter_problem(
-                name, f"this {name} is malformed, or belongs to another list or filter"
+                name, f"this {name} is malformed, or was issued for another collection, filter or sort order"
             ) from None
 
     def seal_next(self, position: Any | None, context: bytes) -> str | None:

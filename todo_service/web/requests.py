@@ -154,7 +154,7 @@ class ApiRequest(Request[Caller, None, State]):
         """Check that the body is not compressed (RFC 9110, section 8.4), if there is one.
 
         Raises:
-            ProblemError: 415, it is.
+            ProblemError: 415, the body is compressed.
         """
         codings = b",".join(value for name, value in self.scope["headers"] if name == b"content-encoding").split(b",")
         if all(coding.strip().lower() in (b"", b"identity") for coding in codings):

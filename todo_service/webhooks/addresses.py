@@ -19,7 +19,7 @@ _SPECIAL_IPV4: Final = tuple(
     for text in (
         "0.0.0.0/8",  # this network
         "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # shared by the customers of a provider; metadata of Alibaba Cloud
+        "100.64.0.0/10",  # shared address space (carrier-grade NAT); metadata of Alibaba Cloud
         "127.0.0.0/8",  # loopback
         "168.63.129.16/32",  # the host of a virtual machine in Azure
         "169.254.0.0/16",  # link-local; metadata of most clouds
@@ -87,7 +87,7 @@ class AddressPolicy:
         self._networks = tuple(ip_network(text) for text in networks)
 
     def allows(self, host: str, addresses: Iterable[str]) -> bool:
-        """Return whether webhooks may be sent to a host: whether all of its addresses are allowed.
+        """Return whether all addresses of a host are allowed. A name that does not resolve is, unless it is local.
 
         Args:
             host: The name or the address in the URL.

@@ -132,7 +132,7 @@ class WebhookConsumer:
         await watch_accounts(self._store, models, CHANGE_POLL_SECONDS, self._is_serving, self._notice_changes)
 
     def _notice_changes(self, accounts: Collection[str] | None) -> None:
-        """Let the runners of some accounts read the changes; None: of all."""
+        """Make the runners of some accounts read the changes, or all runners if `accounts` is None."""
         for each in self._served.values():
             if accounts is None or each.seen.account in accounts:
                 each.runner.wake()

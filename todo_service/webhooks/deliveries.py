@@ -18,9 +18,9 @@ RETRY_DELAYS: Final = tuple(
 )
 """The delay after each failed attempt. If the attempt after the last delay fails too, so does the delivery."""
 DELIVERY_LIFETIME: Final = timedelta(days=7)
-"""How long a delivery is stored at most."""
+"""How long a delivery is stored at most, from its creation or the last request to send it again."""
 FAILING_PERIOD: Final = timedelta(days=5)
-"""A webhook without one success for this long is disabled."""
+"""A webhook is disabled if an attempt fails this long after the first failure, with no success in between."""
 GONE_STATUS: Final = 410
 
 

@@ -12,7 +12,7 @@ from todo_service.store.base import UNSTAMPED, Stamp
 
 
 class SigningSecret(EmbeddedModel):
-    """A signing secret, encrypted (see `webhooks.signing`).
+    """A signing secret, encrypted (see `webhooks.secret_box`).
 
     Attributes:
         until: When it stops signing; None for the current secret.

@@ -32,9 +32,7 @@ EventName = Literal[
     "list.deleted",
 ]
 EVENT_NAMES: Final[tuple[str, ...]] = get_args(EventName)
-WebhookEvent = Annotated[
-    EventName, Meta(title="WebhookEvent", description="A type of events.", examples=["todo.changed"])
-]
+WebhookEvent = Annotated[EventName, Meta(title="WebhookEvent", description="An event type.", examples=["todo.changed"])]
 Url = Annotated[
     str,
     Meta(
@@ -117,8 +115,9 @@ class Webhook(msgspec.Struct, frozen=True):
         | None,
         Meta(
             description=(
-                "Why the service has disabled it: `gone` after a response with status 410, `failing` after five "
-                "days without a success; null if it has not."
+                "Why the service has disabled it: `gone` after a response with status 410, `failing` if an "
+                "attempt fails five days or more after the first failure, with no success in between; null if it has "
+                "not."
             ),
             examples=[None],
         ),
@@ -180,7 +179,7 @@ class Delivery(msgspec.Struct, frozen=True):
     type: Annotated[str, Meta(description="The type of the event, or `ping`.", examples=["todo.changed"])]
     state: Annotated[
         Literal["pending", "delivered", "failed"],
-        Meta(title="DeliveryState", description="Whether it was delivered, failed, or is yet to be sent."),
+        Meta(title="DeliveryState", description="`pending` until an attempt succeeds or the last one fails."),
     ]
     created_at: Time
     attempts: Annotated[list[DeliveryAttempt], Meta(description="The last attempts, the newest first.")]

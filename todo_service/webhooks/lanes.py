@@ -26,7 +26,7 @@ class Speed(Enum):
 
 
 class Lane:
-    """The concurrent attempts to receivers of one speed, with their own resolver, so that they cannot delay the others.
+    """The slots and the resolver for attempts to receivers of one speed, so that slow receivers do not delay others.
 
     An account makes at most `CONCURRENT_ATTEMPTS_OF_ACCOUNT` of them. Its further attempts wait for the account's own
     share before they queue for a slot, so they never block the attempts of other accounts.

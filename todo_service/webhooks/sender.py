@@ -1,7 +1,7 @@
 """Makes a single attempt to send a delivery to its receiver.
 
 The name in the URL is resolved once, every address is checked, and the connection is made to a checked address, with
-the name in `Host` and in TLS. Redirects are not followed, and the proxy variables of the environment are ignored.
+the name in `Host` and in TLS. Redirects are not followed, and proxy environment variables are ignored.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Sender:
     async def enter_lane(self, account: ObjectId, speed: Speed) -> AsyncIterator[Lane]:
         """Hold a slot of a lane for the duration of a block.
 
-        The wait may be long. Read what to send in the block.
+        The wait may be long, so read the delivery inside the block.
 
         Args:
             account: The account of the webhook.

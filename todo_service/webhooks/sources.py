@@ -72,8 +72,8 @@ class EventPage(NamedTuple):
 class EventSource(abc.ABC):
     """A source of events, which reads a feed.
 
-    A position is a sync token. It does not expire, unlike those of clients, and outlives a copy of the store: it is
-    copied together with the documents.
+    A position is a sync token. Unlike those of clients, it does not expire, and it stays valid after the store is
+    copied, because it is copied together with the documents.
 
     Args:
         store: The store.

@@ -63,7 +63,7 @@ def parse_url(url: str, *, allow_http: bool) -> Target:
     host = _parse_host(parts.hostname or "", bracketed="[" in parts.netloc)
     port = _DEFAULT_PORTS[scheme] if port is None else port
     if port < _PRIVILEGED_PORTS and port not in _DEFAULT_PORTS.values():
-        raise ValueError(f"Expected port 80 or 443, or one from {_PRIVILEGED_PORTS}")
+        raise ValueError(f"Expected port 80, port 443, or a port of at least {_PRIVILEGED_PORTS}")
     return Target(scheme, host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
 
@@ -82,7 +82,7 @@ def _parse_host(host: str, *, bracketed: bool) -> str:
             raise ValueError("Expected an IPv6 address without a zone")
         return str(address)
     if len(host) > _NAME_LENGTH or not _NAME.fullmatch(host):
-        raise ValueError("Expected a host name or an address; a name with other letters in its ASCII form (xn--)")
+        raise ValueError("Expected an IP address or a host name; an internationalized name in its ASCII form (xn--)")
     if _NUMBER.fullmatch(host.rpartition(".")[2]):
         # resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1
         try:

@@ -1,1 +1,1 @@
-"""The file formats of export and import: JSON, CSV and iCalendar."""
+"""The file formats: JSON, CSV and iCalendar for export and import, and those of other programs for import only."""

@@ -28,7 +28,7 @@ class Draft(NamedTuple):
     Attributes:
         line: The line on which the record starts, from 1.
         todo: The todo.
-        list: Its list according to the file. It is found by name if the account has no list with the todo's `list_id`.
+        list: Its list according to the file. `ListResolver.resolve` decides between it and the todo's `list_id`.
         lines: The line of each field, if known.
         pointer: JSON pointer to the record, or an empty string if the format is not JSON.
         uid: The record's own id, if it has one.
@@ -38,7 +38,7 @@ class Draft(NamedTuple):
         content: What the uid is derived from if the record has none, or an empty string for the todo itself.
         strict: Whether a field that breaks a rule makes the record invalid. Otherwise only the field is left out, with
             a warning.
-        missing: The fields that the file has no place for. An update leaves them as they are.
+        missing: The fields that the file cannot represent. An update leaves them as they are.
     """
 
     line: int

@@ -54,7 +54,7 @@ class AlarmReader:
             if _is_off(alarm):
                 continue
             if "REPEAT" in alarm.properties:
-                self._todo.warn("VALARM: REPEAT has no place in a reminder and was left out")
+                self._todo.warn("VALARM: REPEAT has no equivalent in a reminder and was left out")
             reminder = self._read_trigger(trigger) if trigger is not None else None
             if reminder is None:
                 self._todo.warn("VALARM was left out: expected a TRIGGER that the todo can have")

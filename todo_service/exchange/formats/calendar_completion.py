@@ -46,7 +46,7 @@ def read_completion(todo: Component, times: TimeReader) -> CompletionState:
     completed = _STATUSES.get(name, completed_at is not None or percent == 100)
     if not completed:
         if percent:
-            todo.warn("PERCENT-COMPLETE has no place in an open todo and was left out")
+            todo.warn("PERCENT-COMPLETE was left out, because the todo is open")
         if completed_at is not None:
             todo.warn("COMPLETED was left out, because STATUS says that the todo is open")
         return CompletionState(False)

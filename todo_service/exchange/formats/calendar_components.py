@@ -106,7 +106,7 @@ class Component:
         elif self.kind == "VTODO" and not line.name:
             self.warn("A line that is not a property was left out")
         elif self.kind == "VTODO" and line.name not in _IGNORED and not line.name.startswith("X-"):
-            self.warn(f"{line.name[:50]} has no place in a todo and was left out")
+            self.warn(f"{line.name[:50]} has no equivalent in a todo and was left out")
 
     def get(self, name: str) -> ContentLine | None:
         """Return the first property with a name, or None."""
@@ -160,7 +160,7 @@ class ComponentReader:
         """The offset of the next line that matters outside of todos."""
 
     def read(self) -> Iterator[Component | RejectedRecord]:
-        """Yield each VTODO at its end, and why a VCALENDAR that is not closed is rejected."""
+        """Yield each VTODO once it ends, then a `RejectedRecord` if the last VCALENDAR is not closed."""
         self._skip()
         is_closed, last = False, self._source.line
         for line in join_soft_breaks(read_lines(self._source)):

@@ -23,7 +23,7 @@ def has_sort_order(todo: Component) -> bool:
 
 
 def read_sort_order(todo: Component) -> float | None:
-    """Return the place of a todo, or None for the end. At least one todo of the file states its place."""
+    """Return the position of a todo, or None to put it last. At least one todo of the file states its position."""
     stated, created = todo.get(SORT_ORDER), todo.get("CREATED")
     if stated is not None and _NUMBER.fullmatch(stated.value.strip()):
         return float(stated.value)

@@ -81,7 +81,7 @@ class TodoBuilder:
         Args:
             steps: The steps, in the format of the API.
             occurrences: The changed occurrences, if it is a series.
-            order: Its place in the manual order; None for the last one.
+            order: Its position in the manual order; None to put it last.
             named: The list of its calendar, if it has one.
 
         Raises:
@@ -124,7 +124,7 @@ class TodoBuilder:
         return Draft(todo.line, imported, named, lines, uid=uid, warnings=todo.warnings, missing=missing)
 
     def _list_missing(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        """Return the fields that the file has no place for. A file of this service has none: it omits defaults only."""
+        """Return the fields that the file cannot represent. A file of this service has none: it omits only defaults."""
         if EXTENSION_NAME in self._todo.properties:
             return frozenset()
         return list_missing([*_PROPERTIES, *(name for name, value in fields.items() if value is not None)])

@@ -95,7 +95,7 @@ class Source:
     def find_content_lines(self) -> list[bytes]:
         """Return the next content lines of iCalendar that end within a window, with their folds and line breaks.
 
-        The list is empty if the next one does not.
+        The list is empty if the next line does not end within the window.
         """
         end = min(self.position + self.window_bytes, len(self.data))
         window = self.copy(self.position, end)

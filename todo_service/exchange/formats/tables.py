@@ -199,7 +199,7 @@ def warn_about_ignored_cells(
 def _read_delimiter(source: Source, rows: int) -> bytes:
     """Consume a line such as `sep=;`, and return the character between cells.
 
-    Without such a line, it is the most frequent one in the first row that has any.
+    Without such a line, return the most frequent delimiter of the first row that contains one.
 
     Args:
         source: The body.

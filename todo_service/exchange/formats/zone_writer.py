@@ -20,7 +20,7 @@ _LAST_YEAR: Final = 2099
 _RULE_YEARS: Final = 10
 """For how many years changes must follow a rule."""
 _STEP: Final = timedelta(days=14)
-"""How far apart two changes are at least."""
+"""The minimum distance between two changes."""
 _SECOND: Final = timedelta(seconds=1)
 _WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 

@@ -18,7 +18,7 @@ class Schema(NamedTuple):
         fields: The field of the model for each indexed key, for errors.
         indexes: The secondary indexes.
         defaults: The values that conditions and indexes use for missing keys.
-        sources: The keys whose default is the value of another key, with that key.
+        sources: Maps each key whose default is the value of another key to that other key.
         texts: The keys of `sources` that hold text. Their source is the id, which is converted to text.
     """
 

@@ -65,7 +65,7 @@ def translate_error(error: Exception, model: type[Model] | None) -> StoreError:
             return StoreError(f"MongoDB refused the call: {name}")
         case ConfigurationError() if isinstance(error.__cause__, _DNS_ERRORS):
             # the network may start after the service
-            return StoreUnavailable(f"DNS does not know the host of the address: {type(error.__cause__).__name__}")
+            return StoreUnavailable(f"the host of the address cannot be resolved: {type(error.__cause__).__name__}")
         case ConfigurationError():
             return StoreUnusable(f"the address of MongoDB cannot be used: {redact_address_error(error)}")
         case PyMongoError():

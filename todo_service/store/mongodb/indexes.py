@@ -25,7 +25,7 @@ _RECORD: Final = {"_id": "indexes"}
 async def update_indexes(
     connection: MongoDBConnection, records: AsyncCollection[dict[str, Any]], *, fill: bool
 ) -> None:
-    """Build new and changed indexes, and drop those that an earlier release has built.
+    """Build new and changed indexes, and drop the built ones that the models no longer declare.
 
     Args:
         connection: The connection.

@@ -16,8 +16,8 @@ from todo_service.store.errors import StoreUnavailable, StoreUnusable
 class AtomicFile:
     """A temporary file next to its final path, readable only by its owner.
 
-    Its name is random, so that no other user can create it in advance. Temporary files for the same path that killed
-    processes of this user have left behind are removed.
+    Its name is random, so that no other user can create it in advance. Stale temporary files for the same path, left by
+    processes of this user that were killed, are removed.
 
     Args:
         path: The final path.
@@ -118,7 +118,7 @@ class AtomicFile:
 
 
 def _remove_stale_files(path: Path) -> None:
-    """Remove the temporary files for a path that killed processes of this user have left behind.
+    """Remove the stale temporary files for a path, left by processes of this user that were killed.
 
     Raises:
         StoreUnusable: A process is still writing one.
