@@ -26,7 +26,7 @@ FROZEN_SECONDS = 0.1
 ATTEMPTS = 8
 """How often a cost is measured before it counts as too high. Even CPU time varies by half on a shared machine."""
 PRECISE_SECONDS = 0.3
-"""A cost from which faster growth would be plain. Larger inputs would only take longer."""
+"""A cost that is high enough to reveal faster growth. Larger inputs would only take longer."""
 _PROBE_SECONDS = 0.002
 _NOISE_SECONDS = 0.010
 """Shorter times are too imprecise to compare."""

@@ -166,7 +166,7 @@ def test_every_module_of_the_rules_exists() -> None:
 
 
 @pytest.mark.parametrize("path", list_modules(*ALLOWED), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_one_way(path: Path) -> None:
+def test_modules_import_only_what_the_table_allows(path: Path) -> None:
     allowed = ALLOWED[path.relative_to(PACKAGE).parts[0]]
     imports = classify_imports(path)
 

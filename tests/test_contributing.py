@@ -1,4 +1,4 @@
-"""The commands that the pages print run, or consist of what exists where running them takes long.
+"""The commands on the pages are valid: short ones are run, and the parts of long ones must exist.
 
 `tests/test_readme.py` runs the commands of README.md, docs/tour.md, docs/moving.md and docs/operations.md.
 """
@@ -107,7 +107,7 @@ def check_options(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_consist_of_what_exists(command: str) -> None:
+def test_programs_and_options_of_commands_exist(command: str) -> None:
     expanded = expand(command)
 
     assert expanded

@@ -254,7 +254,7 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
         ada = Account(service.url)
         ada.register()
         kept = ada.create("kept", **{"Idempotency-Key": "once"})
-        ada.create("deleted")
+        ada.create("kept too")
         gone = ada.create("gone").json()["id"]
         ada.ask("DELETE", f"/v1/todos/{gone}")
         before = ada.changes().json()["next"]
@@ -286,10 +286,10 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
             "POST", "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
         )
 
-    assert sorted(titles) == ["deleted", "kept"]
+    assert sorted(titles) == ["kept", "kept too"]
     assert repeated.headers["idempotency-replayed"] == "true"
     assert repeated.json() == kept.json()
-    assert sorted(todo["title"] for todo in anew["changed"]) == ["deleted", "kept"]
+    assert sorted(todo["title"] for todo in anew["changed"]) == ["kept", "kept too"]
     assert "new" in [todo["title"] for todo in following["changed"]]
     assert renewed.status_code == 200
 
@@ -315,7 +315,7 @@ def test_without_the_secret_key_users_must_sign_in_again(tmp_path: Path) -> None
     assert with_key.status_code == 200
 
 
-def test_overwrite_completes_the_store_of_a_killed_copy(many: Path, tmp_path: Path) -> None:
+def test_overwrite_replaces_the_unfinished_store_of_another_copy(many: Path, tmp_path: Path) -> None:
     target = f"lmdb://{tmp_path / 'store'}"
     kill_halfway(tmp_path, f"lmdb://{many}", target)
     with pytest.raises(StoreUnusable, match="not finished"):

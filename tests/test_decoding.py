@@ -28,7 +28,7 @@ class Thing(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def measure_depth(body: bytes) -> int:
-    """Return the depth of JSON, one byte at a time."""
+    """Return the nesting depth of JSON, scanned character by character."""
     depth = deepest = 0
     in_string = escaped = False
     for byte in body.decode():

@@ -229,7 +229,7 @@ def test_secrets_are_redacted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", ["1/second", "600/minute", "10 per 2 hours", "5 per hour", "600/MINUTE"])
-def test_a_rate_is_a_number_of_requests_for_each_period(tmp_path: Path, rate: str) -> None:
+def test_a_rate_may_have_several_notations(tmp_path: Path, rate: str) -> None:
     assert load(tmp_path, RATE_LIMIT_API=rate).rate_limit_api == rate
 
 

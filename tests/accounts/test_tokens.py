@@ -83,7 +83,7 @@ async def test_wrong_name_and_wrong_password_are_indistinguishable(ada: Person) 
     assert set(wrong_password.headers) == set(wrong_name.headers)
 
 
-async def test_refresh_token_can_be_used_once(ada: Person) -> None:
+async def test_refreshing_returns_new_tokens(ada: Person) -> None:
     renewed = await refresh(ada, ada.refresh_token)
 
     tokens = renewed.json()

@@ -21,7 +21,7 @@ from tests.webhooks.receiver import Received, Receiver, running_receiver, status
 
 pytestmark = pytest.mark.anyio
 REMINDERS: Final = int(os.environ.get("FAULTS_REMINDERS", "600"))
-"""The number of reminders, 10 000 of which fire within a minute."""
+"""The number of reminders. They fire at a rate of 10 000 per minute, but over at least six seconds."""
 REPLICAS: Final = 3
 LATEST_SECONDS: Final = 40
 """How late the first attempt of a reminder may be if a replica is killed."""

@@ -79,7 +79,7 @@ class Client:
     async def ask(self, method: str, path: str, **request: Any) -> Response | None:
         """Send a request and return the response, or None if the service was killed."""
         headers = self.authorization | request.pop("headers", {})
-        try_to_start, late = time.monotonic(), self._late
+        started, late = time.monotonic(), self._late
         try:
             response = await self._http.request(method, path, headers=headers, **request)
         # anyio raises an AttributeError if a connection closes while it is being opened
@@ -89,7 +89,7 @@ class Client:
             self._figures.statuses["none"] += 1
             return None
         # subtract the delay of this process itself
-        seconds = time.monotonic() - try_to_start - (self._late - late)
+        seconds = time.monotonic() - started - (self._late - late)
         self._figures.slowest = max(self._figures.slowest, seconds)
         self._figures.statuses[str(response.status_code)] += 1
         if seconds > self._response_seconds:
@@ -120,12 +120,12 @@ class Client:
         """Wait until the service is ready, and return how long that took, in seconds. Until then, connections may be
         refused.
         """
-        try_to_start = time.monotonic()
+        started = time.monotonic()
         while True:
             with suppress(httpx.TransportError, AttributeError):
                 if (await self._http.get("/health/ready")).status_code == 200:
-                    return time.monotonic() - try_to_start
-            assert time.monotonic() - try_to_start < _PATIENCE, "the service does not become ready"
+                    return time.monotonic() - started
+            assert time.monotonic() - started < _PATIENCE, "the service does not become ready"
             await asyncio.sleep(_TICK)
 
     @asynccontextmanager
@@ -149,9 +149,9 @@ class Client:
 
     async def _measure_lateness(self) -> None:
         while True:
-            try_to_start = time.monotonic()
+            started = time.monotonic()
             await asyncio.sleep(_TICK)
-            self._late += max(0.0, time.monotonic() - try_to_start - 2 * _TICK)
+            self._late += max(0.0, time.monotonic() - started - 2 * _TICK)
 
 
 class State(NamedTuple):

@@ -168,7 +168,7 @@ async def test_what_is_completed_deleted_or_moved_does_not_fire(
     assert (await ada.list_fired())[1:] == [(moved.id, "due", moved_to)]
 
 
-async def test_a_reopened_todo_fires_again_if_it_is_due_later(
+async def test_a_todo_that_is_reopened_before_it_is_due_fires_once(
     ada: Account, clock: Clock, service: ReminderService
 ) -> None:
     due_at = in_hours(1)

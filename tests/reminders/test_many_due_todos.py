@@ -82,7 +82,7 @@ async def test_firing_many_todos_costs_linear_reads(
     assert costs[1] <= FACTOR * costs[0], costs
 
 
-async def test_a_round_reads_each_waiting_todo_at_most_twice(
+async def test_the_rounds_yield_each_waiting_todo_once(
     store: DocumentStore, ada: Account, bob: Account, clock: Clock, due_at: datetime
 ) -> None:
     await ada.insert_due(due_at for _ in range(10 * SHARE))

@@ -1,4 +1,4 @@
-"""The conformance suite: it defines the document store interface (`base`) and runs on both stores."""
+"""The conformance suite: it defines the document store interface (`base`) and runs on every store."""
 
 from __future__ import annotations
 

@@ -323,7 +323,9 @@ class TestQueries:
 
         assert [one.label for one in found] == ["low", "old", "same", "high"]
 
-    async def test_a_default_follows_the_field_that_it_is_taken_from(self, boxes: DocumentStore) -> None:
+    async def test_a_default_taken_from_another_field_is_indexed_until_the_field_is_set(
+        self, boxes: DocumentStore
+    ) -> None:
         async def find(name: str) -> list[str]:
             sort = (asc(Box.name), asc(Box.id))
             found = await boxes.find(Box, Box.shelf == "one", Box.name >= name, sort=sort, limit=9, into=LabelView)

@@ -1,4 +1,4 @@
-"""Keyset pages, on both stores."""
+"""Keyset pages, on every store."""
 
 from __future__ import annotations
 

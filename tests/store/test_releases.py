@@ -143,7 +143,7 @@ async def test_the_documents_are_written(kept: Kept, url: str) -> None:
         assert again.status_code == 409
 
 
-async def test_todos_fire_when_they_are_due(kept: Kept, url: str) -> None:
+async def test_todos_of_the_release_are_indexed_by_the_time_they_fire(kept: Kept, url: str) -> None:
     store = create_store(url)
     await store.open(*MODELS)
     next_fire: Any = Todo.next_fire

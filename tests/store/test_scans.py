@@ -33,7 +33,7 @@ NOWHERE: Any = Thing.version == 7
 
 
 def heavy(number: int, shelf: str = "shelf") -> bytes:
-    """A document that takes a millisecond to decode."""
+    """Return a document that takes a millisecond to decode."""
     parts = [{"a": number}] * 3000
     return bson.encode({"_id": ObjectId(), "shelf": shelf, "value": number, "version": 1, "tags": [], "unknown": parts})
 

@@ -416,7 +416,7 @@ def test_what_a_step_loses_is_a_warning_of_its_todo() -> None:
         ("Untitled", False),
     ]
     assert [warning.partition(": ")[::2] for warning in draft.warnings] == [
-        ('Step "half"', "PERCENT-COMPLETE has no place in an open todo and was left out"),
+        ('Step "half"', "PERCENT-COMPLETE was left out, because the todo is open"),
         ('Step "off"', "STATUS is CANCELLED, and the step was completed"),
         ('Step "Untitled"', "SUMMARY has no text, so the title is Untitled"),
     ]

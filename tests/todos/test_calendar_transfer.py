@@ -29,7 +29,7 @@ async def test_a_repeated_import_changes_nothing_and_names_what_was_lost(ada: Pe
 
     assert (first["imported"], first["unchanged"], second["imported"], second["unchanged"]) == (1, 0, 0, 1)
     assert [rejection["line"] for rejection in first["rejected"]] == [21]
-    assert first["warnings"] == [{"line": 12, "detail": "LOCATION has no place in a todo and was left out"}]
+    assert first["warnings"] == [{"line": 12, "detail": "LOCATION has no equivalent in a todo and was left out"}]
     [todo] = (await ada.get("/v1/todos")).json()["items"]
     assert (todo["uid"], todo["title"]) == ("parent", "Move")
     assert [(step["title"], step["completed"]) for step in todo["steps"]] == [("Pack", True)]

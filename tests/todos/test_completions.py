@@ -381,18 +381,22 @@ async def test_a_todo_does_not_occur_on_its_exceptions(ada: Person) -> None:
         assert_problem(await ada.patch(path, json={"recurrence_except": wrong}), 422, place)
 
 
-async def test_a_retry_completes_and_takes_back_once(ada: Person) -> None:
+async def test_a_retry_completes_and_reopens_once(ada: Person) -> None:
     todo = await ada.todo(**DAILY)
     path = f"/v1/todos/{todo['id']}"
+    await ada.post(f"{path}/complete")
 
     answers = [
-        await ada.post(f"{path}/{call}", json=body, headers={"Idempotency-Key": call})
-        for call, body in (("complete", {"completed_at": PAST}), ("complete", {"completed_at": PAST}))
+        await ada.post(f"{path}/{call}", headers={"Idempotency-Key": call}, **body)
+        for call, body in (("complete", {"json": {"completed_at": PAST}}), ("reopen", {}))
+        for _ in range(2)
     ]
     conflict = await ada.post(f"{path}/complete", json={}, headers={"Idempotency-Key": "complete"})
 
-    assert answers[0].json() == answers[1].json()
-    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    for first, again in (answers[:2], answers[2:]):
+        assert first.status_code == 200
+        assert first.json() == again.json()
+        assert again.headers["Idempotency-Replayed"] == "true"
     assert_problem(conflict, 422)
     assert len(await list_completions(ada, todo)) == 1
 

@@ -74,7 +74,7 @@ async def test_a_todo_that_was_written_to_a_deleted_list_is_moved_to_the_inbox(a
     assert {todo["list_id"] for todo in (await ada.get("/v1/todos")).json()["items"]} == {None}
 
 
-async def test_a_deleted_list_is_swept_after_a_long_outage(ada: Person, app: Litestar) -> None:
+async def test_an_unswept_list_is_remembered_for_a_month(ada: Person, app: Litestar) -> None:
     list_id = (await ada.post("/v1/lists", json={"name": "x"})).json()["id"]
     assert (await ada.delete(f"/v1/lists/{list_id}")).status_code == 204
 

@@ -121,7 +121,7 @@ async def test_a_todo_moves_to_a_place_in_another_list(ada: Person) -> None:
     assert await read_titles(ada, garden) == "x second b"
 
 
-async def test_an_empty_list_has_a_first_place(ada: Person) -> None:
+async def test_a_todo_moves_into_an_empty_list(ada: Person) -> None:
     (garden,) = await create_lists(ada, "Garden")
     (a,) = await create_todos(ada, "a")
 

@@ -249,7 +249,7 @@ async def test_writes_that_are_cancelled_while_they_wait_for_another_process_tak
 
 
 async def test_a_tag_that_another_process_has_removed_is_not_trusted(store_url: str) -> None:
-    """Whether the process that knows it was near the quota or far from it."""
+    """The process that remembers the tag may be near the quota or far from it."""
 
     async def read_time_zone() -> str:
         return "UTC"
@@ -311,7 +311,7 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module", params=["embedded", "mongodb"])
 def larger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
-    """Three processes with quotas that writes come near, and one of todos for which they take no lease."""
+    """Three processes. Writes fill the quotas of tags and lists; the quota of todos is too large to need a lease."""
     with run_replicas(request, tmp_path_factory.mktemp("larger"), request.param, 3, LARGER) as replicas:
         yield replicas
 

@@ -101,7 +101,7 @@ def iterate_dateutil(rule: str, anchor: datetime) -> Iterator[datetime]:
 
 
 def build_end(rule: Rule, zone: ZoneInfo) -> Callable[[datetime], bool]:
-    """Return whether a local time is up to UNTIL."""
+    """Return a function that tells whether a local time is not after the rule's UNTIL."""
     until = rule.until
     if until is None:
         return lambda _: True
@@ -203,7 +203,7 @@ def test_random_rules_have_the_occurrences_of_dateutil() -> None:
         first = next(list_expected(rule, text, schedule, zone), None)
         assert first is None or occurs(rule, schedule, zone), (text, schedule, zone.key)
         if len(found) == STEPS:
-            # all at once, if the others are missed; what is left of COUNT is the same
+            # if the occurrences before the last one are missed, one step leads to it, and leaves the same COUNT
             now = measure_moment(found[-1][0], zone)
             late = Recurrence(rule, schedule, zone).find_next(now)
             assert late is not None

@@ -64,7 +64,9 @@ async def test_a_day_replaces_a_moment_and_a_moment_a_day(ada: Person) -> None:
         ({"time_zone": "x" * 65}, ["/time_zone"]),
     ],
 )
-async def test_what_does_not_fit_is_rejected(ada: Person, fields: dict[str, Any], places: list[str]) -> None:
+async def test_invalid_or_contradictory_schedule_fields_are_rejected(
+    ada: Person, fields: dict[str, Any], places: list[str]
+) -> None:
     todo = await ada.todo()
 
     assert_problem(await ada.post("/v1/todos", json={"title": "x"} | fields), 422, *places)

@@ -66,7 +66,7 @@ async def import_calendar(person: Person, *lines: str) -> dict[str, Any]:
         (["DTSTART;VALUE=DATE:20270201", "DUE;VALUE=DATE:20270131"], {"due_on": "2027-01-31"}),
     ],
 )
-async def test_a_calendar_of_another_program(ada: Person, lines: list[str], expected: dict[str, Any]) -> None:
+async def test_schedules_of_another_program_are_read(ada: Person, lines: list[str], expected: dict[str, Any]) -> None:
     assert await import_calendar(ada, *lines) == expected
 
 
@@ -89,7 +89,9 @@ SCHEDULES: Final[list[dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("file_format", "media_type"), [("json", "application/json"), ("csv", "text/csv"), ("ics", "text/calendar")]
 )
-async def test_an_export_comes_in_again(ada: Person, bob: Person, file_format: str, media_type: str) -> None:
+async def test_schedules_survive_an_export_and_an_import(
+    ada: Person, bob: Person, file_format: str, media_type: str
+) -> None:
     await ada.patch("/v1/users/me", json={"time_zone": "America/New_York"})
     for number, schedule in enumerate(SCHEDULES):
         await ada.todo(title=str(number), position=number, **schedule)

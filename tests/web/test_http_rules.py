@@ -215,8 +215,8 @@ async def test_data_of_an_account_is_not_cached(ada: Person) -> None:
     assert (await ada.get("/v1/todos/nonsense")).headers["cache-control"] == "no-store"
 
 
-@pytest.mark.own_app  # it gets another route
-async def test_an_unexpected_error_is_logged_and_hides_its_text(app: Litestar, ada: Person) -> None:
+@pytest.mark.own_app  # the test adds a route
+async def test_the_response_to_an_unexpected_error_hides_its_text(app: Litestar, ada: Person) -> None:
     @get("/v1/crash", opt={PUBLIC: True})
     async def crash() -> None:
         raise RuntimeError("the secret inside")

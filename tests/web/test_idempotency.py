@@ -287,7 +287,7 @@ async def test_registration_can_be_retried(client: httpx.AsyncClient, app: Lites
 
 
 @pytest.mark.own_app
-async def test_neither_api_key_secrets_nor_passwords_are_stored(ada: Person, app: Litestar) -> None:
+async def test_the_secret_of_an_api_key_is_not_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     created = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
 

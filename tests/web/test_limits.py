@@ -236,7 +236,7 @@ async def guess(client: httpx.AsyncClient, name: str, password: str = WRONG) -> 
 
 @asynccontextmanager
 async def connection_from(app: Litestar, address: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Return a client of the application with an IP address."""
+    """Open a client of the application that has this IP address."""
     transport = httpx.ASGITransport(app=app, client=(address, 50000))  # type: ignore[arg-type]  # as in tests.application
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as connection:
         yield connection

@@ -240,7 +240,7 @@ HEADERS: Final = (
 
 
 @pytest.mark.parametrize("proxy", [Proxy(False, False)])
-async def test_a_malformed_header_is_ignored(app: Litestar) -> None:
+async def test_a_valid_header_sets_the_prefix_and_a_malformed_one_is_ignored(app: Litestar) -> None:
     for sent, prefix in HEADERS:
         assert await get_docs_path(app, *sent) == f"{prefix}/docs", sent
 

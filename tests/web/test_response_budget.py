@@ -85,11 +85,15 @@ async def test_rejected_request_has_no_record_and_does_not_count(ada: Person, ap
     assert (await ada.post("/v1/todos", json=TODO, headers=FIRST)).status_code == 201
 
 
-def test_budget_resets_after_a_day() -> None:
-    budget, owner = ResponseBudget(limit=1000, seconds=0), ObjectId()
-    budget.add(owner, 2000)
+def test_budget_resets_when_its_window_ends() -> None:
+    owner = ObjectId()
+    budgets = [ResponseBudget(limit=1000, seconds=seconds) for seconds in (0, 3600)]
+    for budget in budgets:
+        budget.add(owner, 2000)
 
-    budget.add_record(owner)
+    budgets[0].add_record(owner)
+    with pytest.raises(ProblemError):
+        budgets[1].add_record(owner)
 
 
 def test_deleted_records_make_room() -> None:

@@ -96,7 +96,7 @@ def test_memory_is_charged_to_one_client_at_a_time() -> None:
     assert budget.reserve("c").grow(500) is None
 
 
-def test_a_share_is_one_of_what_must_not_remain_free() -> None:
+def test_a_share_is_half_of_the_budget_without_the_spare_memory() -> None:
     budget = MemoryBudget(1000)
     large, small = budget.reserve("a"), budget.reserve("a")
 

@@ -17,7 +17,7 @@ from todo_service.services import MODELS
 from todo_service.store.base import Condition
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.webhooks.consumer import WebhookConsumer
-from todo_service.webhooks.documents import Webhook
+from todo_service.webhooks.documents import Webhook, WebhookWorker
 from todo_service.webhooks.workers import LEASE_SECONDS, WorkerGroup
 
 pytestmark = pytest.mark.anyio
@@ -91,9 +91,11 @@ async def test_a_worker_without_webhooks_has_no_heartbeat(account: Account) -> N
         assert not workers.may_send()
 
 
-async def test_heartbeats_at_the_same_time_are_one(account: Account) -> None:
+async def test_concurrent_heartbeats_are_written_once(account: Account) -> None:
     workers = WorkerGroup(account.store, ObjectId())
 
     await asyncio.gather(*(workers.beat() for _ in range(8)))
 
+    [worker] = [each async for each in account.store.scan(WebhookWorker)]
+    assert worker.beats == 1
     assert workers.may_send()

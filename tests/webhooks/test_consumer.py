@@ -251,7 +251,9 @@ async def test_a_disabled_account_gets_nothing_until_it_is_enabled(
     assert (await account.get_hook(hook)).version == 1
 
 
-async def test_a_crash_repeats_with_the_same_id(account: Account, receiver: Receiver) -> None:
+async def test_an_unanswered_delivery_is_repeated_with_the_same_id_after_a_restart(
+    account: Account, receiver: Receiver
+) -> None:
     receiver.answer = answer_never
     hook = await account.create_hook(receiver.url)
     async with serving(account.create_consumer()):

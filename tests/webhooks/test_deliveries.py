@@ -77,7 +77,7 @@ async def test_changes_completions_and_deletions_are_delivered(ada: Person, rece
     assert earlier["id"] not in {each.event["data"]["id"] for each in received}
 
 
-async def test_every_occurrence_of_a_recurring_todo_is_completed(ada: Person, receiver: Receiver) -> None:
+async def test_every_completion_of_a_recurring_todo_is_delivered(ada: Person, receiver: Receiver) -> None:
     await create_hook(ada, receiver.url, "todo.completed")
     todo = await ada.todo(due_on="2026-01-01", recurrence="FREQ=DAILY")
 
