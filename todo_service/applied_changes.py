@@ -37,8 +37,8 @@ class AppliedChanges:
     """Finds and records the changes of a request.
 
     Args:
-        first_attempt: When the first attempt of the request began, if this is a later one, which may repeat its
-            changes.
+        first_attempt: When the first attempt of the request began; None if this is the first attempt. Only a later
+            attempt can repeat changes.
     """
 
     def __init__(self, first_attempt: datetime | None = None) -> None:
@@ -52,7 +52,7 @@ class AppliedChanges:
             change_id: The id of the change; None if it cannot be repeated.
 
         Raises:
-            Gone: It may have applied the change, but the document has had too many changes since.
+            Gone: An earlier attempt may have applied the change, but the document has had too many changes since.
         """
         if change_id is None:
             return False

@@ -296,7 +296,7 @@ class ApiKeysController(Controller):
     ) -> Response[dto.ApiKeyCreated]:
         """Create a key. Its secret is a bearer token, and is shown only once."""
         caller = request.user
-        # the key outlives the session, so check in the store that no other worker has ended the session
+        # the key outlives the session, so check in the store that no other process has ended the session
         await sessions.confirm_alive(caller.session_id)
         created = await api_keys.create(caller.user_id, data, derive_secret(request))
         try:

@@ -64,9 +64,9 @@ class User(Model):
 class Session(Model):
     """A session. It ends when it is deleted, or when it expires without being refreshed.
 
-    `refresh_hash` is the hash of the current refresh token. `previous_hash` and `successor_salt` serve a client that
-    lost the response with the current token (see `accounts.sessions`). `password_generation` is the account's
-    generation at the time its password was verified.
+    `refresh_hash` is the hash of the current refresh token. `previous_hash` and `successor_salt` let a client
+    that lost the response to a refresh get the same token again (see `accounts.sessions`). `password_generation` is the
+    account's generation at the time its password was verified.
     """
 
     owner: ObjectId

@@ -46,7 +46,7 @@ _TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 _ID_BYTES: Final = 12
 CLAIM_PERIOD: Final = timedelta(seconds=INVITATION_CLAIM_SECONDS)
 """How long a claim of an account that has not been created blocks the invitation. It is longer than a registration
-takes, even if the clocks of two processes differ."""
+usually takes, even if the clocks of two processes differ."""
 logger = structlog.get_logger(__name__)
 
 Registration = Literal["open", "invite", "closed"]
@@ -150,7 +150,8 @@ class Invitations:
         if claimed is not None:
             return
         found = await self._store.get(Invitation, Invitation.id == invitation.id)
-        if found is None or found.claimed_by != user_id:  # else by an interrupted attempt of the same registration
+        # an interrupted attempt of the same registration may have claimed it for the same account
+        if found is None or found.claimed_by != user_id:
             raise create_invitation_error()
 
     async def release(self, invitation_id: ObjectId, user_id: ObjectId) -> None:
@@ -171,7 +172,7 @@ class Invitations:
         try:
             await self._store.delete(Invitation, Invitation.id == invitation_id)
         except StoreUnavailable as error:
-            # the account blocks it until it expires
+            # the account blocks the invitation until the invitation expires
             logger.warning("failed to delete a used invitation", reason=str(error))
 
 

@@ -53,8 +53,8 @@ def prepare_password(password: str) -> str:
 
     Raises:
         ValueError: The profile disallows a character, such as a control character, a zero width joiner or a character
-            that Unicode does not assign; or the password has more than 128 characters or a long run of combining
-            marks. The message is for the client.
+            that Unicode does not assign; or the password has a long run of combining marks, or more than 128 characters
+            that are not all printable ASCII. The message is for the client.
     """
     if password.isascii() and password.isprintable():
         return password

@@ -164,7 +164,7 @@ class EventHub:
         await watch_accounts(self._store, _WATCHED, self._interval, self._is_needed, self._wake)
 
     def _wake(self, accounts: Collection[str] | None) -> None:
-        """Wake the streams of some accounts; None: of all."""
+        """Wake the streams of some accounts, or of all if `accounts` is None."""
         for account in self._streams if accounts is None else accounts:
             for stream in self._streams.get(account, ()):
                 stream.wake()

@@ -35,7 +35,7 @@ class StreamContext(NamedTuple):
         caller: The caller that opens the stream.
         seal: Returns the text of a token, for the `id` of an event.
         record: Counts an event that is sent, by its type.
-        record_lag: Records the seconds from a change until it is sent, if the client had not missed it.
+        record_lag: Records the seconds between a change and its event, for changes sent after `ready`.
     """
 
     caller: Caller
@@ -150,7 +150,7 @@ class EventStream:
             if ChangePosition.parse(change.changed) > page.start.resolved:
                 self._sent[change.id] = change.changed
             events.append(self._build_event(*_describe(change, page.start.advance(change))))
-            if live and change.owner is not None:  # a tombstone does not tell the time
+            if live and change.owner is not None:  # deletions are not measured
                 self._context.record_lag((now() - Timestamp.parse(change.updated_at)).total_seconds())
         if not page.has_more and self._sent:
             floor = page.next.floor

@@ -1,6 +1,7 @@
-"""A limit on the log lines of requests that no rate limit bounds.
+"""A limit on the log lines of requests that rate limits do not bound, or not all of them.
 
-These are requests that a rate limit has already rejected, requests without a route, and health checks.
+These are requests that a rate limit has already rejected, health checks, and requests without a route, of which only
+those that match no handler count against a rate limit (`policies.count_unrouted`).
 """
 
 from __future__ import annotations

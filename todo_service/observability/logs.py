@@ -2,7 +2,7 @@
 
 Logs of uvicorn, Litestar and the driver, which use the standard library, are rendered in the same format. Our own
 events bypass the standard library, which would be the most expensive part of a log line. Control characters are escaped
-in both formats, so that a value cannot forge a log line.
+(in JSON those below U+0020), so that a value cannot forge a log line.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Both count in the sliding window of the `limits` library, in one atomic step. In the store that step is a call of its
 own, but a read should cost only one store call. A process therefore takes a *lease* of several requests at a time, and
-spends it in memory. A lease starts small, doubles as long as it is used up, and never exceeds a fortieth of the limit.
-Leased requests count as used, so all processes together never allow more than the limit in a window. A process may
-spend the rest of a lease in the next window. Limits below 80, and exact ones, are never leased.
+spends it in memory. A lease starts small, doubles when it is used up before it expires, and never exceeds a fortieth of
+the limit. Requests count as used when they are leased, so all processes together never lease more than the limit in a
+window. A process may, however, spend the rest of a lease in the next window. Limits below 80, and exact ones, are never
+leased.
 
 Clients choose the keys, and a flood from many addresses must not become a flood of calls to the store. A process
 therefore makes a bounded number of calls per second, and counts any further requests locally.

@@ -16,7 +16,8 @@ for each network in a quarter of an hour. For IPv6, that network is a /48 rather
 provider may have 65,536 of the latter.
 
 An account is counted by its id, so its username and its email share a budget. A name without an account is counted by
-its text, in the same way. The response headers describe only the second budget, which does not depend on the account.
+its text, in the same way. The response headers describe the second budget, which does not depend on the account. If the
+first budget, or that of an attacked account, is used up, they describe that one instead.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ Releases
     new index of MongoDB the documents that they insert have null instead of the default.
 
 Size
-    A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one, and so does
-    `update` if its changes alone exceed 16 KiB. Smaller changes are not measured and may exceed the limit by a little;
-    `load` therefore accepts up to `LOADED_DOCUMENT_BYTES`.
+    A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one. `update`
+    checks the size only if the changes themselves exceed 16 KiB. Smaller ones may therefore make a document exceed the
+    limit by a little, and `load` accepts up to `LOADED_DOCUMENT_BYTES`.
 
 Stamps
     The store itself writes a field of type `Stamp` at every insert and update, from its own clock, except at an update
@@ -210,8 +210,8 @@ class DocumentStore(abc.ABC):
             access: The purpose.
 
         Raises:
-            StoreUnusable: The store is damaged, misconfigured, locked against writing or not a store of this service;
-                a copy into it is unfinished; or a service uses the target of a copy.
+            StoreUnusable: The store is damaged, misconfigured, not writable or not a store of this service; a copy into
+                it is running or unfinished; or a service uses the target of a copy.
             StoreUnavailable: The store does not respond at present.
         """
 

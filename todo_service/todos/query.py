@@ -119,8 +119,8 @@ class FilteredField(NamedTuple):
         name: The name of the field in the API.
         field: The field of the model that the filters compare.
         filters: The filters.
-        indexed: Whether an index begins with it, after the owner and whether a todo is completed.
-        separate: Whether an index serves only one of several conditions: it finds todos by one element of a list.
+        indexed: Whether it is the first field of an index after `owner` and, if the index has it, `completed`.
+        separate: Whether an index serves only one of several conditions, because the field has several values.
     """
 
     name: str

@@ -82,8 +82,8 @@ def resolve_local_time(local: datetime, zone: ZoneInfo) -> LocalTime:
     """Convert a local time to UTC.
 
     Args:
-        local: The local time, without an offset. Of two equal times at the end of daylight saving time it is the
-            first. A time that the start of daylight saving time skips is moved forward by the length of the gap.
+        local: The local time, without an offset. A time that is ambiguous at the end of daylight saving time is the
+            earlier one. A time that the start of daylight saving time skips is moved forward by the length of the gap.
         zone: The time zone.
 
     Raises:

@@ -1,7 +1,7 @@
 """Recurrence rules in the notation of RFC 5545, section 3.3.10.
 
-The notation is read leniently: in any case, with an `RRULE:` prefix, whitespace, or a semicolon at the end. `str()`
-returns the canonical notation: the parts in the order FREQ, INTERVAL, BYDAY, BYMONTHDAY, BYYEARDAY, BYWEEKNO, BYMONTH,
+Parsing is lenient: upper or lower case, an `RRULE:` prefix, whitespace, and a semicolon at the end. `str()` returns
+the canonical notation: the parts in the order FREQ, INTERVAL, BYDAY, BYMONTHDAY, BYYEARDAY, BYWEEKNO, BYMONTH,
 BYSETPOS, WKST, COUNT, UNTIL; each list sorted, without duplicates and with negative numbers last; without the defaults
 `INTERVAL=1` and `WKST=MO`.
 """
@@ -58,7 +58,7 @@ class Rule:
         week_start: WKST; 0 is Monday.
         count: COUNT: the number of occurrences left, including the current one.
         until: UNTIL: a date, a local time (without an offset) or a time in UTC. The rule has no occurrence after it.
-        hours: BYHOUR. Like the next two it only repeats the time of the todo; `drop_time` checks and removes it.
+        hours: BYHOUR. Like BYMINUTE and BYSECOND, it only restates the time of the todo. `drop_time` removes it.
         minutes: BYMINUTE.
         seconds: BYSECOND.
     """
@@ -116,8 +116,8 @@ class Rule:
         """Return the rule without BYHOUR, BYMINUTE and BYSECOND.
 
         Args:
-            *times: The local times that these parts may repeat: those at which the todo is due and starts. None is a
-                whole day, which midnight repeats.
+            *times: The local times that these parts may state: those at which the todo is due and starts. None stands
+                for a whole day, for which they may state midnight.
 
         Raises:
             ValueError: The parts state another time. The message names the first of them.

@@ -18,7 +18,7 @@ _SECOND: Final = re.compile(r"\d{8}T\d{6}", re.ASCII)
 
 
 def has_sort_order(todo: Component) -> bool:
-    """Return whether a todo states its place."""
+    """Return whether a todo states its position."""
     return SORT_ORDER in todo.properties
 
 
@@ -29,7 +29,7 @@ def read_sort_order(todo: Component) -> float | None:
         return float(stated.value)
     if created is not None and (match := _SECOND.match(created.value.strip())) is not None:
         try:
-            # hours of a time zone make no difference to days and weeks
+            # the UTC offset is ignored: hours make no difference to an order of days and weeks
             return (datetime.strptime(match[0], "%Y%m%dT%H%M%S") - _EPOCH).total_seconds()  # noqa: DTZ007
         except ValueError:
             return None

@@ -3,8 +3,9 @@
 One cell holds all tags, separated by commas, and one holds all steps, as JSON. If a spreadsheet would convert a text,
 the writer prefixes it with an apostrophe, which the reader removes (see `spreadsheets`).
 
-The reader accepts tables that people or spreadsheets have written (see `tables` and `values`). A cell that it does not
-understand is left out with a warning. Only a row without a title, or with more cells than the header, is rejected.
+The reader accepts tables that people or spreadsheets have written (see `tables` and `values`). A cell that it cannot
+parse is left out with a warning. A row is rejected only if it has no title, has more cells than the header, or cannot
+be read as a row at all (not UTF-8, too long, quotes that are not closed).
 """
 
 from __future__ import annotations

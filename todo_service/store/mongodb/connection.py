@@ -201,9 +201,9 @@ def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 def guard_call(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> CallGuard:
     """Return an async context manager that limits the time of a call to the driver, and translates its errors.
 
-    The time includes the wait for a connection. A cancellation that the driver suppresses is raised at the end: before
-    Python 3.12, `asyncio.wait_for`, which the driver calls, suppresses one that arrives as the awaited call ends. One
-    that was requested before the call is raised at its start.
+    The time includes the wait for a connection. If the driver suppresses a cancellation, it is raised again at the end
+    of the block: before Python 3.12, `asyncio.wait_for`, which the driver calls, suppresses a cancellation that arrives
+    as the awaited call ends. A cancellation that was requested before the call is raised at the start of the block.
 
     Args:
         model: The model whose documents are written, or None for a read.

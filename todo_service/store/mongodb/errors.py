@@ -1,6 +1,7 @@
 """Translate the driver's errors into the store's.
 
-A message contains the name of an error, but no text of the driver or the server, so that no stored data leaks.
+A message contains the name of an error, but no text of the server, so that no stored data leaks. It contains text of
+the driver only if the address is invalid, and then without the password.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ async def update_indexes(
     Args:
         connection: The connection.
         records: The collection that holds the record of the built indexes.
-        fill: Whether to write the defaults of the keys of an index into the documents that lack them, unless that has
-            been done before. False before a copy, which is exact; the next call with True writes them then.
+        fill: Whether to write the defaults of the keys of new and changed indexes into the documents that lack them.
+            Pass False before a copy, which must be exact; the next call with True then writes the defaults.
 
     Raises:
         StoreUnusable: Two documents have the same value in a unique index.

@@ -75,7 +75,8 @@ class MongoDBStore(DocumentStore):
     """A document store in a MongoDB database: a standalone server, a replica set or a sharded cluster.
 
     Args:
-        url: `mongodb://` or `mongodb+srv://`. The store overrides its options for durability and timeouts only.
+        url: `mongodb://` or `mongodb+srv://`. The store overrides some of its options, such as those for durability and
+            timeouts, and the read preference.
         resolve_after: How old a stamp must be to count as resolved. Only a single writer may shorten it.
     """
 
