@@ -56,7 +56,7 @@ ACCOUNT_FACTOR: Final = section.declare(
 )
 ATTACKED_ATTEMPTS: Final = section.declare(
     2,
-    "Wrong passwords from one network (IPv6: a /48) for an account under attack, in 15 periods of `RATE_LIMIT_AUTH`",
+    "Wrong passwords from one address (IPv6: /48) for an account under attack, in 15 periods of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
@@ -102,7 +102,7 @@ ACCOUNT_CHANGES_WAITING: Final = section.declare(
 )
 ZONE_SHARE: Final = section.declare(
     500,
-    "Todos of an account recomputed in a row after a change of its time zone while others wait, in each process",
+    "Todos of an account recomputed in a row after a change of its time zone while other accounts wait, per process",
     enforced_in="accounts.time_zones",
     response="The rest is recomputed after the todos of other accounts.",
 )

@@ -1,7 +1,8 @@
 """Imports of todos, in batches.
 
 A record becomes a new todo, unless the account already has a todo with its uid. What happens then depends on the mode
-of the import. Except in the mode `copy`, an interrupted import can be repeated without creating anything twice.
+of the import. An interrupted import can be repeated without creating anything twice; in the mode `copy`, only with the
+same `Idempotency-Key`.
 """
 
 from __future__ import annotations

@@ -231,8 +231,8 @@ class TodosController(Controller):
 
         A recurring todo moves to its next occurrence instead, and its steps are reopened. With `recurrence_from: due`,
         that is the first occurrence due later than the current one and not in the past, so missed ones are skipped.
-        With `recurrence_from: completion`, it is the first one after the day of completion. If none is left, the todo
-        is completed.
+        With `recurrence_from: completion`, it is the first one on a later day than the completion, with the rule
+        counted from the day of the completion. If none is left, the todo is completed.
         """
         completed_at = data.completed_at if data is not None else None
         todo = await todos.complete(todo_id, completed_at, parse_if_match(request), derive_idempotent_id(request))

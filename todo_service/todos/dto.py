@@ -269,8 +269,8 @@ class Completion(msgspec.Struct, frozen=True):
     """A completion of a todo."""
 
     completed_at: Annotated[Time, Meta(description="When it was completed.")]
-    due_at: Annotated[Time, Meta(description="When it was due. Absent if it was due on a day.")] | UnsetType = UNSET
-    due_on: Annotated[Date, Meta(description="The day on which it was due. Absent if at a moment.")] | UnsetType = UNSET
+    due_at: Annotated[Time, Meta(description="When it was due, if at a moment.")] | UnsetType = UNSET
+    due_on: Annotated[Date, Meta(description="The day on which it was due, if on a day.")] | UnsetType = UNSET
 
 
 class Completions(msgspec.Struct, frozen=True):

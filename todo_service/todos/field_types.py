@@ -145,7 +145,7 @@ Uid = Annotated[
     constrain_text(
         UID_LENGTH,
         "The id by which other programs know it, such as an iCalendar UID. It is unique among the todos of an account, "
-        "and among its lists. It never changes. By default it is the id.",
+        "and among its lists. It never changes. By default it is the `id`.",
         "20270131T090000Z-1@example.com",
     ),
 ]

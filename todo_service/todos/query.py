@@ -119,7 +119,7 @@ class FilteredField(NamedTuple):
         name: The name of the field in the API.
         field: The field of the model that the filters compare.
         filters: The filters.
-        indexed: Whether it is the first field of an index after `owner` and, if the index has it, `completed`.
+        indexed: Whether an index has it right after `owner`, or after `owner` and `completed`.
         separate: Whether an index serves only one of several conditions, because the field has several values.
     """
 

@@ -58,7 +58,8 @@ class Rule:
         week_start: WKST; 0 is Monday.
         count: COUNT: the number of occurrences left, including the current one.
         until: UNTIL: a date, a local time (without an offset) or a time in UTC. The rule has no occurrence after it.
-        hours: BYHOUR. Like BYMINUTE and BYSECOND, it only restates the time of the todo. `drop_time` removes it.
+        hours: BYHOUR. Like BYMINUTE and BYSECOND, it only restates the time of the todo. `drop_time` checks and
+            removes it.
         minutes: BYMINUTE.
         seconds: BYSECOND.
     """

@@ -87,7 +87,10 @@ class AddressPolicy:
         self._networks = tuple(ip_network(text) for text in networks)
 
     def allows(self, host: str, addresses: Iterable[str]) -> bool:
-        """Return whether all addresses of a host are allowed. A name that does not resolve is, unless it is local.
+        """Return whether webhooks may be sent to a host.
+
+        All of its addresses must be public or in an allowed network; those of a local name must be in allowed networks.
+        A name that does not resolve is allowed, unless it is local.
 
         Args:
             host: The name or the address in the URL.

@@ -117,7 +117,7 @@ class WebhookConsumer:
                     raise error
 
     async def beat(self) -> None:
-        """Write the heartbeat while there are webhooks. A call of `tick` may take longer than the lease lasts."""
+        """Write the heartbeat while there are webhooks. `tick` writes it too, but may outlast the lease."""
         if self._is_active:
             await self._workers.beat()
 

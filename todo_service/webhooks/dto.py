@@ -116,8 +116,8 @@ class Webhook(msgspec.Struct, frozen=True):
         Meta(
             description=(
                 "Why the service has disabled it: `gone` after a response with status 410, `failing` if an "
-                "attempt fails five days or more after the first failure, with no success in between; null if it has "
-                "not."
+                "attempt fails five days or more after the first failure, with no success in between. Null if the "
+                "service has not disabled it."
             ),
             examples=[None],
         ),
@@ -179,7 +179,10 @@ class Delivery(msgspec.Struct, frozen=True):
     type: Annotated[str, Meta(description="The type of the event, or `ping`.", examples=["todo.changed"])]
     state: Annotated[
         Literal["pending", "delivered", "failed"],
-        Meta(title="DeliveryState", description="`pending` until an attempt succeeds or the last one fails."),
+        Meta(
+            title="DeliveryState",
+            description="`pending` until an attempt succeeds, the last one fails, or any gets a 410.",
+        ),
     ]
     created_at: Time
     attempts: Annotated[list[DeliveryAttempt], Meta(description="The last attempts, the newest first.")]
