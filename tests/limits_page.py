@@ -76,7 +76,7 @@ def list_disk_space() -> list[DiskSpace]:
         DiskSpace("Lists, sessions, API keys and webhooks", others, _OTHER_BYTES),
         DiskSpace("Tombstones of lists, kept for 31 days", count_requests(TOMBSTONE_LIFETIME), _TOMBSTONE_BYTES),
         DiskSpace(
-            "Records of deleted lists, and tombstones of API keys and webhooks, kept for 25 hours",
+            "Records of the sweeps of deleted lists, and tombstones of API keys and webhooks, kept for 25 hours",
             count_requests(_SWEEP_LIFETIME),
             _TOMBSTONE_BYTES,
         ),

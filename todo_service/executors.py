@@ -120,7 +120,7 @@ UNLIMITED: Final = Budget(float("inf"))
 class _SwitchInterval:
     """Shortens the interpreter's switch interval while tasks run, so that the event loop gets the GIL sooner.
 
-    The interval is not short permanently, because threads then switch more often, which costs time.
+    A permanently short interval would make threads switch more often, which costs time.
     """
 
     def __init__(self) -> None:

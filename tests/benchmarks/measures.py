@@ -64,7 +64,7 @@ class Measure(NamedTuple):
         title: The name in tables.
         prepare: Returns the load for a number of connections, after checking one response.
         whole: Whether the peer lacks the call.
-        most_connections: The maximum number of connections to use, or none for no maximum.
+        most_connections: The maximum number of connections to use, or None for no maximum.
     """
 
     name: str

@@ -57,13 +57,14 @@ def write_in_a_process(folder: str, writer: int, count: int) -> int:
     return asyncio.run(write_badges(Path(folder), writer, count))
 
 
-async def test_concurrent_writes_share_one_commit(tmp_path: Path) -> None:
+async def test_writes_that_wait_for_the_writer_process_share_one_commit(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     owner = ObjectId()
     badges = [Badge(id=ObjectId(), number=number, owner=owner, label=str(number)) for number in range(16)]
     before = count_commits(tmp_path)
 
+    # the process has not been started; a running one gets eight at once
     await asyncio.gather(*map(store.insert, badges))
 
     assert count_commits(tmp_path) - before == 1

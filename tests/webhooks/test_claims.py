@@ -92,7 +92,7 @@ async def test_a_worker_without_webhooks_has_no_heartbeat(account: Account) -> N
 
 
 async def test_concurrent_heartbeats_are_written_once(account: Account) -> None:
-    workers = WorkerGroup(account.store, ObjectId())
+    workers = WorkerGroup(account.store, ObjectId(), Steps())
 
     await asyncio.gather(*(workers.beat() for _ in range(8)))
 

@@ -64,8 +64,8 @@ class User(Model):
 class Session(Model):
     """A session. It ends when it is deleted, or when it expires without being refreshed.
 
-    `refresh_hash` is the hash of the current refresh token. `previous_hash` and `successor_salt` let a client
-    that lost the response to a refresh get the same token again (see `accounts.sessions`). `password_generation` is the
+    `refresh_hash` is the hash of the current refresh token. `previous_hash` and `successor_salt` let a client that lost
+    the response to a refresh get the same refresh token again (see `accounts.sessions`). `password_generation` is the
     account's generation at the time its password was verified.
     """
 

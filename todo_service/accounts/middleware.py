@@ -29,9 +29,10 @@ class AuthenticationMiddleware:
     """Authenticates requests and applies the rate limits of their route.
 
     A request whose token is recognized without the store counts against the token's account. If its session or API key
-    turns out to have ended, that count is refunded, and the request counts against its address instead. All other
-    requests count against their address. For an API key that is not cached, this count precedes the call to the store,
-    and is refunded if the key is valid.
+    turns out to have ended, that count is refunded, and the request counts against its address instead. A request with
+    an API key that is not cached, or with an event ticket, counts against its address before the store is called. If
+    the key or the ticket is valid, that count is refunded, and the request counts against the account. All other
+    requests count against their address, unless their route has no limit.
 
     Args:
         app: The next ASGI application.

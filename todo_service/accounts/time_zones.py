@@ -5,9 +5,9 @@ account changes its time zone, a background job recomputes them.
 
 The write that changes the time zone also schedules the job, in the same document, so that a crash loses neither. A
 concurrent write of a todo may have read the time zone before the change, and store the todo after the job. So the job
-visits the account three times: at once, once all requests that began before the change must have ended, and once all
-imports that began before it must have ended. A todo whose fields are right is not written, so the job may be repeated,
-and run on several replicas.
+visits the account three times: immediately, when all requests that began before the change must have ended, and when
+all imports that began before it must have ended. A todo whose fields are right is not written, so the job may be
+repeated, and run on several replicas.
 
 The job works in rounds. A round recomputes at most `ZONE_SHARE` todos of each account, and the next one continues
 there. So an account with many todos does not delay the others. If it changes its time zone during a visit, the visit

@@ -218,7 +218,7 @@ READINESS_SECONDS: Final = section.declare(
 )
 REFUSALS_LOGGED: Final = section.declare(
     10,
-    "Log lines in 10 s about requests of one address that get a 429, match no route, or are health checks",
+    "Log lines in 10 s about requests of one address that get a 429, reach no route, or are health checks",
     enforced_in="observability.log_limit",
     response="One line states how many were omitted.",
 )

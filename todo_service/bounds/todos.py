@@ -132,7 +132,7 @@ DOCUMENT_WAITERS: Final = section.declare(
 LEASE_WAIT_SECONDS: Final = section.declare(
     12.0,
     "Time that a move waits for moves by other processes in the same account, or that a write near a quota waits for "
-    "such writes by other processes",
+    "writes by other processes near the same quota",
     unit="s",
     enforced_in="todos.account_lease",
     response="503 with `Retry-After`",

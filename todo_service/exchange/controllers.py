@@ -72,10 +72,12 @@ class ImportResult(msgspec.Struct, frozen=True):
     ]
     lists_created: Annotated[int, Meta(ge=0, description="The number of lists that were created.", examples=[1])]
     rejected: Annotated[
-        list[Rejection], Meta(description="The first 1 000 rejected records, or fewer if they are large, by line.")
+        list[Rejection], Meta(description="The first 1 000 rejected records, or fewer if the report is large, by line.")
     ]
     rejected_count: Annotated[int, Meta(ge=0, description="The number of all rejected records.", examples=[1])]
-    warnings: Annotated[list[RecordWarning], Meta(description="The first 1 000 warnings, by line.")]
+    warnings: Annotated[
+        list[RecordWarning], Meta(description="The first 1 000 warnings, or fewer if the report is large, by line.")
+    ]
     warnings_count: Annotated[int, Meta(ge=0, description="The number of all warnings.", examples=[1])]
 
     @classmethod
@@ -152,9 +154,9 @@ class ExchangeController(Controller):
     ) -> ImportResult:
         """Import todos from a file of this service or of another program.
 
-        A record creates a todo. If the account already has a todo with its uid, `existing` decides.
-        Invalid records are rejected and listed with their lines; all others are imported. Warnings describe what was
-        lost or changed.
+        A record creates a todo. If the account already has a todo with its uid, `existing` decides what happens; by
+        default that todo is left unchanged. Invalid records are rejected and listed with their lines; all others are
+        imported. Warnings describe what was lost or changed.
         """
         query = request.parameters()
         if query.format is UNSET:

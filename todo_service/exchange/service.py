@@ -216,7 +216,7 @@ def _write_page(writer: Writer, page: Sequence[dto.Todo], lists: set[str], budge
     """Write todos, checking the budget before each.
 
     A todo that was moved to a list that the export has not written is exported in the inbox, because an import would
-        reject a reference to an unknown list.
+    reject a reference to an unknown list.
     """
 
     def prepare() -> Iterator[dto.Todo]:
@@ -240,7 +240,7 @@ def _prepare_records(records: Iterator[Draft | RejectedRecord | FileLists]) -> I
     uids, numbers = RecordUids(), count()
     for record in records:
         if isinstance(record, FileLists):
-            yield 0, fit_lists(record)  # numbers count todos only
+            yield 0, fit_lists(record)  # only records have numbers, and it is not one
         else:
             yield next(numbers), fit_texts(uids.identify(record)) if isinstance(record, Draft) else record
 

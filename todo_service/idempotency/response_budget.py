@@ -24,8 +24,9 @@ class _Window(NamedTuple):
 class ResponseBudget:
     """Limits the bytes of records and responses stored for each account, counted in this process.
 
-    A limit on the size of requests would not bound this space, because a small request can have a large response. A
-    record counts from its insertion, so that interrupted requests, and those without a stored response, count as well.
+    They are stored for a day. A limit on the size of requests would not bound this space, because a small request can
+    have a large response. A record counts from its insertion, so that interrupted requests, and those without a stored
+    response, count as well.
 
     Args:
         limit: The budget of an account, in bytes.

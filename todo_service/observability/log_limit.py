@@ -1,7 +1,7 @@
 """A limit on the log lines of requests that rate limits do not bound, or not all of them.
 
 These are requests that a rate limit has already rejected, health checks, and requests without a route, of which only
-those that match no handler count against a rate limit (`policies.count_unrouted`).
+`OPTIONS` requests and those that match no handler count against a rate limit (`rate_limits.policies`).
 """
 
 from __future__ import annotations

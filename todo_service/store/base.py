@@ -48,9 +48,9 @@ Releases
     new index of MongoDB the documents that they insert have null instead of the default.
 
 Size
-    A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one. `update`
-    checks the size only if the changes themselves exceed 16 KiB. Smaller ones may therefore make a document exceed the
-    limit by a little, and `load` accepts up to `LOADED_DOCUMENT_BYTES`.
+    A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one, and so does
+    `update` if the changes themselves exceed 16 KiB. Smaller ones are not measured and may make a document exceed the
+    limit by a little, so `load` accepts up to `LOADED_DOCUMENT_BYTES`.
 
 Stamps
     The store itself writes a field of type `Stamp` at every insert and update, from its own clock, except at an update

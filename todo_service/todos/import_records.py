@@ -143,7 +143,7 @@ def list_missing(present: Iterable[str]) -> frozenset[str]:
     """Return the fields that a file cannot represent.
 
     Args:
-        present: The fields that it has a place for.
+        present: The fields that it can represent.
     """
     # the position, the time of creation and the list of a todo are kept anyway
     return frozenset(SETTABLE).difference(present, ("uid", "position", "created_at", "list_id"))

@@ -112,7 +112,11 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             raise
 
     async def _take_without_count(self, account: ObjectId, usage: TagUsage, request: TagRequest, number: int) -> bool:
-        """Grant a write its tags without a count, if the last count can still be relied on. Return whether it did."""
+        """Grant a write its tags without a count, unless another process may have been near the quota since the last.
+
+        Returns:
+            Whether they were granted.
+        """
         usage.spare -= number
         usage.writing += number
         request.known = usage.known

@@ -118,7 +118,7 @@ def _find_rule(onsets: Sequence[datetime]) -> tuple[dict[str, Any] | None, datet
 
 
 def _list_rules(day: date) -> Iterator[tuple[range, dict[str, Any]]]:
-    """Yield the rules that select a day: a range of days of the month, of which the day has the rule's weekday."""
+    """Yield the rules that select a day, each with the days of the month among which it is the one on its weekday."""
     weekday, length = _WEEKDAYS[day.weekday()], monthrange(day.year, day.month)[1]
     if day.day > length - 7:
         yield range(-7, 0), {"byday": f"-1{weekday}"}

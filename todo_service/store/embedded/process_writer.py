@@ -111,10 +111,10 @@ class _Process(asyncio.Protocol):
             # runs after all callbacks that are ready now
             loop.call_soon(self._send)
         self._unsent.append(request)
-        if len(self._unsent) >= _SENT_AT_ONCE:
-            self._send()
         self._pending.append((future, size))
         self._pending_bytes += size
+        if len(self._unsent) >= _SENT_AT_ONCE:
+            self._send()
         return future
 
     async def close(self) -> None:

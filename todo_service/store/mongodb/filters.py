@@ -51,7 +51,8 @@ def _with_default(node: Comparison, model: type[Model]) -> dict[str, Any]:
     for_default, for_null = holds({}), holds({node.key: None})
     if for_null and not for_default:
         translated[node.key]["$exists"] = True
-    # every document has the keys of indexes (see `indexes`), and an `$or` would keep MongoDB from using the index
+    # documents have the keys of indexes, except empty lists (see `indexes`), and an `$or` would keep MongoDB from using
+    # the index
     elif for_default and not for_null and (node.operator in _NEGATED or node.key not in list_indexed_keys(model)):
         return {"$or": [translated, {node.key: {"$exists": False}}]}
     return translated
