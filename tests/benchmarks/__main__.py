@@ -201,9 +201,9 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
     label = f"{workers} worker{'s' if workers > 1 else ''}"
     with click.progressbar(length=plan.loads(), label=label, show_pos=True, file=sys.stderr) as progress:
 
-        def taken(running: Running, name: str, what: load.Load, connections: int, *, used: int | None = None) -> Series:
+        def taken(running: Running, name: str, what: load.Load, connections: int) -> Series:
             series = results.at(running.contestant.name, name, workers, connections)
-            series.samples.append(load.run(running.url, what, used or connections, plan.seconds))
+            series.samples.append(load.run(running.url, what, connections, plan.seconds))
             if running.contestant.service and workers == 1:
                 footprint.take_load(results.footprints[running.contestant.name], running)
             running.wait_until_idle()
@@ -220,9 +220,8 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
                         ceiling.append(taken(empty, CEILING, NOTHING, connections).samples[-1].requests_per_second)
                     for running in services:
                         if running.contestant.whole or not measure.whole:
-                            used = measure.connections(connections)
-                            prepared = measure.prepare(people[running], used)
-                            compared.append(taken(running, measure.name, prepared, connections, used=used))
+                            prepared = measure.prepare(people[running], connections)
+                            compared.append(taken(running, measure.name, prepared, connections))
                 for series in compared:
                     series.shares.append(series.samples[-1].requests_per_second / mean(ceiling))
 

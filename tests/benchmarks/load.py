@@ -27,12 +27,14 @@ class Load(NamedTuple):
         path: The path and query. A script may send others.
         arguments: The arguments of the script.
         headers: The headers of every request.
+        most_connections: The maximum number of connections, or None for no maximum.
     """
 
     script: str
     path: str
     arguments: tuple[str, ...]
     headers: Mapping[str, str]
+    most_connections: int | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -76,12 +78,14 @@ def run(url: str, load: Load, connections: int, seconds: int) -> Sample:
     Args:
         url: The URL of the server.
         load: The requests.
-        connections: The number of connections.
+        connections: The number of connections, unless the load allows fewer.
         seconds: The duration.
 
     Raises:
         LoadFailure: A request got no response or a status of 400 or above, or there were no responses at all.
     """
+    if load.most_connections is not None:
+        connections = min(connections, load.most_connections)
     headers = [part for name, value in load.headers.items() for part in ("-H", f"{name}: {value}")]
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={_TIMEOUT_SECONDS}s"]
     command = ["wrk", *options, "-s", f"{load.script}.lua", *headers, url + load.path, "--", *load.arguments]

@@ -64,18 +64,12 @@ class Measure(NamedTuple):
         title: The name in tables.
         prepare: Returns the load for a number of connections, after checking one response.
         whole: Whether the peer lacks the call.
-        most_connections: The maximum number of connections to use, or None for no maximum.
     """
 
     name: str
     title: str
     prepare: Prepare
     whole: bool = False
-    most_connections: int | None = None
-
-    def connections(self, wanted: int) -> int:
-        """Return the number of connections to use if `wanted` are asked for."""
-        return wanted if self.most_connections is None else min(wanted, self.most_connections)
 
 
 def _one(person: Person, _: int) -> Load:
@@ -133,7 +127,7 @@ def _sign_in(person: Person, _: int) -> Load:
     form = {"grant_type": "password", "username": person.visitor.username, "password": PASSWORD}
     response = person.visitor.ask("POST", "/v1/auth/token", 200, data=form).json()
     _must(bool(response["access_token"]), response)
-    return Load("same", "/v1/auth/token", ("POST", urlencode(form)), _FORM)
+    return Load("same", "/v1/auth/token", ("POST", urlencode(form)), _FORM, PASSWORDS_OF_ADDRESS)
 
 
 def _changes(person: Person, _: int) -> Load:
@@ -155,7 +149,7 @@ MEASURES: Final = (
     Measure("create", "create", _create),
     Measure("patch", "patch with If-Match", _patch),
     Measure("complete", "complete, reopen", _complete),
-    Measure("signin", "sign-in", _sign_in, most_connections=PASSWORDS_OF_ADDRESS),
+    Measure("signin", "sign-in", _sign_in),
     Measure("changes", "changes, page of 50", _changes, whole=True),
 )
 CEILING: Final = "ceiling"
