@@ -245,13 +245,13 @@ def _footprints(results: Results) -> str:
         )
     head = ["", "start to first 200, s", "from – to", "idle RssAnon, MB", "idle RSS", "loaded RssAnon", "loaded RSS"]
     image = (
-        f"A container of the image starts in {median(results.image_start_seconds):.2f} s."
+        f"A container of the image is ready {median(results.image_start_seconds):.2f} s after `podman run`."
         if results.image_start_seconds
         else "The start of the image was not measured."
     )
     return (
-        f"{rows(head, lines)}\n\nOne worker, without mongod. RSS includes mapped files, and so the pages "
-        f"of the embedded store that have been read. {image}"
+        f"{rows(head, lines)}\n\nAll values are for one worker, without mongod. RSS also counts mapped files that are "
+        f"in memory, such as the pages of the embedded store that have been read. {image}"
     )
 
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from todo_service.observability.request_log import RequestLog
     from todo_service.observability.tracing import RequestSpan, Tracing
 
-_NO_RATE_LIMIT: Final = frozenset({"-", "/health/live", "/health/ready"})
-"""Routes whose log lines `LogLimit` bounds, because no rate limit bounds all of their requests. `-` means no route."""
+_LOG_LIMITED: Final = frozenset({"-", "/health/live", "/health/ready"})
+"""The routes whose log lines `LogLimit` bounds, because rate limits do not cover all of their requests. `-` stands for
+requests that reach no route."""
 
 
 class AccessLog:
@@ -62,7 +63,7 @@ class AccessLog:
         # such a response lasts as long as its client wants
         is_long_lived = status == 200 and handler is not None and handler.opt.get(LONG_LIVED)
         self._metrics.record_request(method, route, status, None if is_long_lived else seconds)
-        limited = status == 429 or route in _NO_RATE_LIMIT
+        limited = status == 429 or route in _LOG_LIMITED
         if not limited or self._limit.allows(get_client_network(scope)):
             values = {
                 "method": method,

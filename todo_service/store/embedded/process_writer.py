@@ -24,8 +24,8 @@ _SEND_BUFFER_BYTES: Final = 2**20
 """The size that the service requests for the buffer. It exceeds most systems' default, so that a commit can hold
 several documents of 100 kB each. The system may grant less."""
 _SENT_AT_ONCE: Final = 8
-"""As soon as this many requests are unsent, they are sent. Otherwise the process would be idle until the end of the
-iteration of the event loop, and then the event loop until the end of the commit."""
+"""How many unsent requests are sent before the end of the event loop's iteration. Otherwise, the process would be idle
+during a long iteration, and the event loop during the commit that follows."""
 RETRY_SECONDS: Final = 0.5
 """The pause before another process is started after one that could not be started or could not open the store."""
 logger = structlog.get_logger(__name__)
@@ -95,7 +95,7 @@ class _Process(asyncio.Protocol):
         self._running = asyncio.create_task(self._run(predecessor))
 
     def request(self, request: bytes) -> asyncio.Future[bytes]:
-        """Send a request together with others of this iteration of the event loop. Return the future reply.
+        """Send a request, together with others of this iteration of the event loop. Return the future reply.
 
         A request that its client has abandoned remains pending until the process has replied.
 
